@@ -1,0 +1,55 @@
+/**
+ * The agent's configuration: /etc/muster/config.json in its initramfs, beside /etc/muster/root.json (the trusted TUF
+ * root). Policy stands here because policy that a server could loosen is not policy.
+ */
+import * as z from 'zod/mini'
+import { mirror } from './hello.ts'
+import { agentOrigin, timestamp } from './identifiers.ts'
+
+export const agentPolicy = z.object({
+  /** TUF path patterns (`*` never crosses `/`) that a plan may choose from. */
+  targets: z.array(z.string()),
+  /** Hardware ids this agent may claim; empty: what the machine says of itself. */
+  hardwareIds: z.array(z.string()),
+  /** Kernel arguments a plan may add: `name`, `name=*`, or `prefix.*`. Anything else is `argument-refused`. */
+  arguments: z.array(z.string()),
+  /** Floors by image name, kept with the agent: a release counter below it never boots. */
+  minReleaseCounters: z.record(z.string(), z.number()),
+  /** How long after its expiry timestamp metadata is still accepted, in seconds. 0: not at all. */
+  staleSeconds: z.number(),
+  /** After this many failed rounds: stay and wait, go on to the local disk (reboot), or power off. */
+  onFailure: z.object({ attempts: z.number(), fallback: z.enum(['wait', 'local-disk', 'power-off']) }),
+  /** Greatest size of an OS (all blobs of a release), in bytes; 0: half of the memory. */
+  maxImageBytes: z.number(),
+})
+export type AgentPolicy = z.infer<typeof agentPolicy>
+
+export const agentConfig = z.object({
+  apiVersion: z.literal('muster/v1'),
+  origin: agentOrigin,
+  /** Agent-plane URLs tried in order; empty: `muster.server=` on the kernel command line (safe: the key is pinned). */
+  servers: z.array(z.string()),
+  /** Public keys of the agent plane: `sha256//<base64>`, curl's --pinnedpubkey form. */
+  pins: z.array(z.string()),
+  repository: z.string(),
+  /** Content mirrors beside what hello answers. */
+  mirrors: z.array(mirror),
+  /** No signed time before this is believed: the newest date among the inputs that this agent was built from. */
+  timeFloor: timestamp,
+  policy: agentPolicy,
+})
+export type AgentConfig = z.infer<typeof agentConfig>
+
+/** What the agent falls back to where a builder gave nothing else. */
+export const defaultArgumentPolicy = [
+  'console=*',
+  'earlycon',
+  'earlycon=*',
+  'loglevel=*',
+  'quiet',
+  'panic=*',
+  'ip=*',
+  'net.ifnames=*',
+  'nomodeset',
+  'muster.*',
+] as const
