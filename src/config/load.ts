@@ -1,0 +1,161 @@
+/**
+ * Configuration from its four sources, in rising order: defaults, muster.yaml, MUSTER_… in the environment, flags.
+ * All problems are reported at once, each naming its key and where the value came from.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import { MusterError } from '../errors.ts'
+import { type Config, configSchema } from './schema.ts'
+
+/** Where a value came from: `default`, `muster.yaml`, `MUSTER_FIRMWARE_PORT`, `--data`. */
+export type ConfigSource = string
+
+export type LoadedConfig = {
+  config: Config
+  /** Source by dotted key, for every key in the schema. */
+  sources: ReadonlyMap<string, ConfigSource>
+}
+
+type Tree = { [key: string]: unknown }
+
+/**
+ * @param file path of muster.yaml; a missing file is an error only when it was named by a person.
+ * @param flags values by dotted key, from the command line.
+ * @throws MusterError config-invalid, listing every problem.
+ */
+export function loadConfig(options: {
+  file?: string | undefined
+  env: Readonly<Record<string, string | undefined>>
+  flags?: Readonly<Record<string, string>>
+}): LoadedConfig {
+  const { env, flags = {} } = options
+  const keys = configKeys()
+  const tree: Tree = {}
+  const sources = new Map<string, ConfigSource>(keys.map((key) => [key, 'default']))
+  const file = options.file ?? env['MUSTER_CONFIG'] ?? 'muster.yaml'
+  const named = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
+  for (const [key, value] of flatten(readConfigFile(file, named))) assign(key, value, file)
+
+  const byVariable = new Map(keys.map((key) => [environmentName(key), key]))
+  const unknown: string[] = []
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith('MUSTER_') || value === undefined || reservedVariables.has(name)) continue
+    const key = byVariable.get(name)
+    if (key === undefined) unknown.push(`${name}: no setting has this name`)
+    else assign(key, value, name)
+  }
+  for (const [key, value] of Object.entries(flags)) assign(key, value, `--${key}`)
+
+  const result = configSchema.safeParse(tree)
+  const problems = [...unknown, ...(result.error?.issues ?? []).map((issue) => describe(issue, sources))]
+  if (problems.length > 0 || !result.success) {
+    const list = problems.map((problem) => `  ${problem}`).join('\n')
+    throw new MusterError(
+      'config-invalid',
+      `The configuration has ${problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`}:\n${list}\n'muster config' prints every key and its default.`,
+      { details: { problems } },
+    )
+  }
+  return { config: result.data, sources }
+
+  function assign(key: string, value: unknown, source: ConfigSource): void {
+    const path = key.split('.')
+    let node = tree
+    for (const part of path.slice(0, -1)) {
+      if (typeof node[part] !== 'object' || node[part] === null) node[part] = {}
+      node = node[part] as Tree
+    }
+    node[path.at(-1)!] = splitList(key, value)
+    sources.set(key, source)
+  }
+}
+
+/** Variables that belong to the test suite or choose the file, not settings of the schema. */
+const reservedVariables = new Set(['MUSTER_CONFIG', 'MUSTER_TOKEN', 'MUSTER_QJS', 'MUSTER_FLOOD'])
+
+/** Dotted names of every setting, in the order of the schema. */
+export function configKeys(schema: z.ZodType = configSchema, prefix = ''): string[] {
+  const object = unwrap(schema)
+  if (!(object instanceof z.ZodObject)) return [prefix]
+  return Object.entries(object.shape).flatMap(([name, member]) =>
+    configKeys(member as z.ZodType, prefix === '' ? name : `${prefix}.${name}`),
+  )
+}
+
+/** The schema of one dotted key, with its description and default. */
+export function configMember(key: string): z.ZodType {
+  return key
+    .split('.')
+    .reduce<z.ZodType>(
+      (schema, name) => (unwrap(schema) as z.ZodObject).shape[name] as z.ZodType,
+      configSchema,
+    )
+}
+
+/** `tftp.blockBytesMax` → `MUSTER_TFTP_BLOCK_BYTES_MAX`. */
+export function environmentName(key: string): string {
+  return `MUSTER_${key
+    .replace(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('.', '_')
+    .toUpperCase()}`
+}
+
+function unwrap(schema: z.ZodType): z.ZodType {
+  let inner = schema as { def: { innerType?: z.ZodType; type: string } } & z.ZodType
+  while (inner.def.innerType !== undefined) inner = inner.def.innerType as typeof inner
+  return inner
+}
+
+/** Lists may be written `a,b` in the environment and in flags. */
+function splitList(key: string, value: unknown): unknown {
+  const isList = configKeys().includes(key) && unwrap(configMember(key)) instanceof z.ZodArray
+  return isList && typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value
+}
+
+function readConfigFile(file: string, named: boolean): Tree {
+  if (!existsSync(file)) {
+    if (!named) return {}
+    throw new MusterError('config-invalid', `The configuration file ${file} does not exist.`, {
+      details: { file },
+    })
+  }
+  let content: unknown
+  try {
+    content = parse(readFileSync(file, 'utf8')) ?? {}
+  } catch (cause) {
+    throw new MusterError('config-invalid', `${file} is not YAML: ${(cause as Error).message}`, {
+      cause,
+      details: { file },
+    })
+  }
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    throw new MusterError(
+      'config-invalid',
+      `${file} must hold settings by name, not ${Array.isArray(content) ? 'a list' : typeof content}.`,
+    )
+  }
+  return content as Tree
+}
+
+function* flatten(tree: Tree, prefix = ''): Generator<[string, unknown]> {
+  for (const [name, value] of Object.entries(tree)) {
+    const key = prefix === '' ? name : `${prefix}.${name}`
+    if (typeof value === 'object' && value !== null && !Array.isArray(value))
+      yield* flatten(value as Tree, key)
+    else yield [key, value]
+  }
+}
+
+function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, ConfigSource>): string {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys
+      .map((name) => {
+        const key = [...issue.path, name].join('.')
+        return `${key}: no setting has this name (from ${sources.get(key) ?? 'the configuration'})`
+      })
+      .join('\n  ')
+  }
+  const key = issue.path.join('.')
+  return `${key}: ${issue.message} (from ${sources.get(key) ?? 'the configuration'})`
+}

@@ -1,0 +1,133 @@
+/**
+ * Every setting, limit, timeout, port and size of the server: one schema, from which `muster config` and
+ * docs/configuration.md are made. Units stand last in the names; each description says what the value bounds.
+ */
+import { z } from 'zod'
+
+const port = (byDefault: number, what: string) =>
+  z.coerce.number().int().min(0).max(65_535).default(byDefault).describe(what)
+const host = (byDefault: string, what: string) => z.string().min(1).default(byDefault).describe(what)
+const count = (byDefault: number, max: number, what: string) =>
+  z.coerce.number().int().min(1).max(max).default(byDefault).describe(what)
+const flag = (byDefault: boolean, what: string) =>
+  z
+    .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
+    .default(byDefault)
+    .describe(what)
+
+/** A section whose members all have defaults: may be left out whole. */
+const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
+
+export const configSchema = z.strictObject({
+  data: z.string().min(1).default('./data').describe('Folder of the database, blobs, keys and boot files'),
+  files: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Folder of the operator's own files, served as files/<name> over TFTP and HTTP; never verified",
+    ),
+  advertise: z
+    .string()
+    .regex(/^[A-Za-z0-9._:[\]-]+$/, 'a host name or an address, without scheme or port')
+    .optional()
+    .describe('Host name or address that machines reach this server at; by default the address they came to'),
+  mirror: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('Debian mirror that the agent and boot loaders are made from; by default the one apt uses'),
+  firmware: section({
+    host: host('0.0.0.0', 'Address of the firmware plane; :: for IPv6 and IPv4'),
+    port: port(8080, 'HTTP port of the firmware plane'),
+    requestTimeoutMs: count(30_000, 600_000, 'How long a client may take to send its request'),
+    connectionsMax: count(4096, 65_536, 'Connections open at once'),
+  }),
+  tftp: section({
+    enabled: flag(true, 'Whether to answer TFTP'),
+    host: host('0.0.0.0', 'Address of the TFTP server; :: for IPv6 and IPv4'),
+    port: port(69, 'UDP port; 6969 is taken where 69 is not permitted'),
+    blockBytesMax: z.coerce
+      .number()
+      .int()
+      .min(512)
+      .max(65_464)
+      .default(1468)
+      .describe('Greatest block size agreed to (RFC 2348); 1468 fits an Ethernet frame'),
+    windowBlocksMax: count(16, 64, 'Greatest window agreed to (RFC 7440)'),
+    transfersMax: count(1024, 65_536, 'Transfers at once, in all'),
+    transfersPerClientMax: count(16, 1024, 'Transfers at once from one address'),
+  }),
+  agent: section({
+    host: host('0.0.0.0', 'Address of the agent plane (TLS, pinned key)'),
+    port: port(8443, 'HTTPS port of the agent plane'),
+    bodyBytesMax: count(262_144, 16_777_216, 'Greatest body an agent may send'),
+    requestsPerMinuteMax: count(600, 100_000, 'Requests from one address in a minute'),
+    pollSeconds: count(5, 3600, 'How soon a waiting machine asks again'),
+  }),
+  admin: section({
+    host: host('127.0.0.1', 'Address of the admin plane'),
+    port: port(9443, 'Port of the admin plane (API, metrics, health)'),
+  }),
+  image: section({
+    prepare: flag(true, 'Whether the first start makes agent, boot loaders and the hello image'),
+    hardware: z
+      .enum(['virtual', 'server'])
+      .default('virtual')
+      .describe('What the agent has drivers for: virtual machines, or wired NICs of real ones'),
+    architectures: z
+      .array(z.enum(['amd64', 'arm64']))
+      .min(1)
+      .default(['amd64'])
+      .describe('Architectures to make agent and hello image for'),
+  }),
+  releases: section({
+    repository: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9-]{0,62}$/)
+      .default('main')
+      .describe('Name of the TUF repository: /tuf/<name>/'),
+    upstream: z
+      .strictObject({
+        url: z.url({ protocol: /^https?$/ }).describe('The upstream server: https://…/tuf/<repository>'),
+        root: z
+          .string()
+          .min(1)
+          .describe("File with the upstream repository's root.json, fetched by a road you trust"),
+      })
+      .optional()
+      .describe('Follow another repository instead of holding keys'),
+    pollSeconds: count(300, 86_400, 'How often upstream is asked'),
+  }),
+  enrolment: section({
+    mode: z
+      .enum(['auto', 'ask'])
+      .default('auto')
+      .describe('auto: new machines get the demonstration image without a person; anything more asks first'),
+    undecidedMax: count(
+      1000,
+      1_000_000,
+      'Machines not yet approved that are kept; the oldest is forgotten first',
+    ),
+    undecidedPerAddressMax: count(64, 1_000_000, 'The same, from one address'),
+  }),
+  boots: section({
+    planSeconds: count(300, 3600, 'How long a plan is valid'),
+    eventsMax: count(512, 65_536, 'Events kept per boot'),
+    hellosPerMinuteMax: count(600, 1_000_000, 'Hellos answered in a minute, in all'),
+  }),
+  store: section({
+    verifyOnOpen: flag(true, 'Whether a blob is hashed again when first opened; off only for fault tests'),
+  }),
+  log: section({
+    level: z
+      .enum(['debug', 'info', 'warn', 'error'])
+      .default('info')
+      .describe('Least severity that is logged'),
+    format: z
+      .enum(['auto', 'json', 'text'])
+      .default('auto')
+      .describe('json for programs, text for people; auto asks whether it is a terminal'),
+  }),
+})
+
+export type Config = z.output<typeof configSchema>

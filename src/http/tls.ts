@@ -1,0 +1,68 @@
+/**
+ * The agent plane's TLS identity: a P-256 key and a self-signed certificate in data/keys. Agents pin the public key
+ * (RFC 7469 form), so neither a certificate authority nor a clock is needed to know the server.
+ */
+import 'reflect-metadata'
+import { createHash, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { X509CertificateGenerator } from '@peculiar/x509'
+import { MusterError } from '../errors.ts'
+
+export type TlsIdentity = {
+  /** PEM, PKCS#8. */
+  key: string
+  /** PEM. */
+  certificate: string
+  /** `sha256//<base64>`: curl's --pinnedpubkey form of the SPKI's sha256. */
+  pin: string
+}
+
+const keyFile = 'agent-plane.key.pem'
+const certificateFile = 'agent-plane.cert.pem'
+
+/** Loads the identity, or makes it when neither file is there. @throws MusterError key-invalid */
+export async function loadTlsIdentity(keysDirectory: string): Promise<TlsIdentity> {
+  const keyPath = join(keysDirectory, keyFile)
+  const certificatePath = join(keysDirectory, certificateFile)
+  if (!existsSync(keyPath)) await makeIdentity(keyPath, certificatePath)
+  try {
+    const key = readFileSync(keyPath, 'utf8')
+    const certificate = readFileSync(certificatePath, 'utf8')
+    return { key, certificate, pin: pinOf(key) }
+  } catch (cause) {
+    throw new MusterError(
+      'key-invalid',
+      `The agent plane's key ${keyPath} or its certificate cannot be read. Restore both from the backup: agents that were built with this server's pin know no other key.`,
+      { cause, details: { path: keyPath } },
+    )
+  }
+}
+
+/** RFC 7469 §2.4: base64 of the sha256 of the DER SubjectPublicKeyInfo. */
+function pinOf(privateKeyPem: string): string {
+  const spki = createPublicKey(createPrivateKey(privateKeyPem)).export({ type: 'spki', format: 'der' })
+  return `sha256//${createHash('sha256').update(spki).digest('base64')}`
+}
+
+async function makeIdentity(keyPath: string, certificatePath: string): Promise<void> {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const keys = (await webcrypto.subtle.generateKey(algorithm, true, [
+    'sign',
+    'verify',
+  ])) as webcrypto.CryptoKeyPair
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: '01',
+    name: 'CN=muster agent plane',
+    // Nobody checks these dates: boards without a clock must connect too. They only have to be well formed.
+    notBefore: new Date('2020-01-01T00:00:00Z'),
+    notAfter: new Date('2049-12-31T00:00:00Z'),
+    signingAlgorithm: algorithm,
+    keys,
+  })
+  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
+  const pem = `-----BEGIN PRIVATE KEY-----\n${pkcs8.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
+  await writeFile(certificatePath, certificate.toString('pem'), { mode: 0o644 })
+  await writeFile(keyPath, pem, { mode: 0o600, flag: 'wx' })
+}
