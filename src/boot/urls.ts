@@ -1,0 +1,21 @@
+/**
+ * URLs that leave the server. They are made from `advertise` or from the address the client reached, never from a Host
+ * header, which the client writes.
+ */
+
+/**
+ * Host part of a URL that this client can reach us at.
+ * @param serverAddress local address of the client's connection.
+ */
+export function reachableHost(options: { advertise: string | undefined; serverAddress: string }): string {
+  if (options.advertise !== undefined) return bracketed(options.advertise)
+  const address = options.serverAddress.replace(/^::ffff:(?=\d+\.)/, '')
+  // A client on loopback that wants to boot is a virtual machine behind QEMU's user network: it knows its host as 10.0.2.2.
+  if (/^127\./.test(address) || address === '::1') return '10.0.2.2'
+  return bracketed(address.replace(/%.*$/, ''))
+}
+
+/** RFC 3986 §3.2.2: an IPv6 address stands in brackets. */
+function bracketed(host: string): string {
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
+}

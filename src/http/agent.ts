@@ -1,0 +1,140 @@
+/**
+ * The agent plane: TLS with a pinned key, every client hostile until proven. Every URL of the plane stands here:
+ *
+ *     POST /agent/v1/hello                  opens a boot session (protocol/hello.ts), unsigned
+ *     POST /agent/v1/boots/<boot>/plan      what do I boot now (protocol/plan.ts), signed by the session key
+ *     POST /agent/v1/boots/<boot>/events    what happened (protocol/events.ts), signed by the session key
+ *     POST /agent/v1/report                 the booted OS reports in, by its token (protocol/events.ts)
+ */
+import { createHash } from 'node:crypto'
+import rateLimit from '@fastify/rate-limit'
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import type * as z from 'zod/mini'
+import type { Config } from '../config/schema.ts'
+import { MusterError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { type EventsRequest, eventsRequest, type ReportRequest, reportRequest } from '../protocol/events.ts'
+import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/hello.ts'
+import type { PlanReply } from '../protocol/plan.ts'
+import { sessionHeaders } from '../protocol/session.ts'
+import { answerError } from './answer-error.ts'
+import type { TlsIdentity } from './tls.ts'
+
+/** Where a request came from and where it arrived. */
+export type Client = { address: string; serverAddress: string }
+
+/** A request's claim to a session, still to be verified. */
+export type SessionClaim = {
+  boot: string
+  sequence: number
+  signature: string
+  method: string
+  path: string
+  bodySha256: string
+}
+
+export type AgentDeciders = {
+  hello(request: HelloRequest, rawBody: Uint8Array, client: Client): Promise<HelloReply>
+  /** @throws MusterError session-invalid, boot-not-found */
+  verifySession(claim: SessionClaim): Promise<void>
+  plan(boot: string, client: Client): Promise<PlanReply>
+  events(boot: string, request: EventsRequest): Promise<void>
+  /** @throws MusterError report-refused */
+  report(request: ReportRequest, token: string, client: Client): Promise<void>
+}
+
+type BootParams = { boot: string }
+
+export async function createAgentPlane(options: {
+  tls: TlsIdentity
+  limits: Config['agent']
+  deciders: AgentDeciders
+  log: Log
+}): Promise<FastifyInstance> {
+  const { deciders, limits, log, tls } = options
+  const app = fastify({
+    https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' },
+    bodyLimit: limits.bodyBytesMax,
+    requestTimeout: 30_000,
+  }) as unknown as FastifyInstance
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
+  app.setNotFoundHandler((request, reply) =>
+    answerError(new MusterError('file-not-found', 'There is nothing here.'), request, reply, log),
+  )
+  // The exact bytes are what is hashed and signed; they are parsed once, after that.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_, body, done) => done(null, body))
+  await app.register(rateLimit, { max: limits.requestsPerMinuteMax, timeWindow: 60_000, cache: 65_536 })
+
+  app.post('/agent/v1/hello', (request) => {
+    const raw = rawBody(request)
+    return deciders.hello(parse(helloRequest, raw), raw, clientOf(request))
+  })
+  app.post('/agent/v1/boots/:boot/plan', async (request: FastifyRequest<{ Params: BootParams }>) => {
+    await authenticate(request)
+    return deciders.plan(request.params.boot, clientOf(request))
+  })
+  app.post('/agent/v1/boots/:boot/events', async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
+    await authenticate(request)
+    await deciders.events(request.params.boot, parse(eventsRequest, rawBody(request)))
+    return reply.code(204).send()
+  })
+  app.post('/agent/v1/report', async (request, reply) => {
+    const token = /^Bearer ([\w-]{16,128})$/.exec(request.headers.authorization ?? '')?.[1]
+    if (token === undefined)
+      throw new MusterError('report-refused', 'A report needs the token of report.json as a Bearer token.')
+    await deciders.report(parse(reportRequest, rawBody(request)), token, clientOf(request))
+    return reply.code(204).send()
+  })
+  return app
+
+  async function authenticate(request: FastifyRequest<{ Params: BootParams }>): Promise<void> {
+    const header = (name: string) => String(request.headers[name] ?? '')
+    if (header(sessionHeaders.boot) !== request.params.boot) {
+      throw new MusterError(
+        'session-invalid',
+        `The header ${sessionHeaders.boot} must name the boot of the URL.`,
+      )
+    }
+    const sequence = header(sessionHeaders.sequence)
+    if (!/^[1-9]\d{0,8}$/.test(sequence)) {
+      throw new MusterError(
+        'session-invalid',
+        `The header ${sessionHeaders.sequence} must be a positive number.`,
+      )
+    }
+    await deciders.verifySession({
+      boot: request.params.boot,
+      sequence: Number(sequence),
+      signature: header(sessionHeaders.signature),
+      method: request.method,
+      path: request.url,
+      bodySha256: createHash('sha256').update(rawBody(request)).digest('hex'),
+    })
+  }
+}
+
+function clientOf(request: FastifyRequest): Client {
+  return { address: request.ip, serverAddress: request.socket.localAddress ?? '127.0.0.1' }
+}
+
+function rawBody(request: FastifyRequest): Uint8Array {
+  return request.body instanceof Uint8Array ? request.body : new Uint8Array(0)
+}
+
+/** Attacker-controlled bytes to a value of the schema, or `request-invalid`. */
+function parse<Schema extends z.ZodMiniType>(schema: Schema, raw: Uint8Array): z.output<Schema> {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(raw))
+  } catch (cause) {
+    throw new MusterError('request-invalid', 'The body is not JSON in UTF-8.', { cause })
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const first = result.error.issues[0]
+  throw new MusterError(
+    'request-invalid',
+    `The body does not fit the protocol at '${first?.path.join('.') ?? ''}': ${first?.message ?? ''}.`,
+  )
+}
