@@ -1,0 +1,129 @@
+/** House rules that a reviewer should not have to remember: who may import whom, and a few shapes of the code. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '..')
+
+/** Room → rooms it may import. `errors` and `log` (its types) are open to all but the agent's rooms. ARCHITECTURE.md has the same table. */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  wire: [],
+  protocol: [],
+  crypto: [],
+  config: [],
+  tftp: ['wire'],
+  tuf: ['wire', 'crypto', 'protocol'],
+  oci: ['wire', 'protocol'],
+  store: ['tuf', 'protocol'],
+  signing: ['tuf', 'crypto', 'protocol'],
+  machines: ['store', 'protocol', 'cluster'],
+  releases: ['oci', 'tuf', 'signing', 'store', 'machines', 'protocol'],
+  cluster: ['machines', 'protocol'],
+  boot: ['machines', 'releases', 'store', 'protocol', 'cluster', 'signing'],
+  builder: ['protocol', 'oci'],
+  http: ['boot', 'machines', 'releases', 'store', 'oci', 'cluster', 'protocol', 'config'],
+  cli: ['config', 'protocol', 'oci', 'releases', 'signing', 'builder', 'http'],
+  agent: ['protocol', 'tuf', 'crypto', 'oci', 'wire'],
+}
+
+/** Parts of oci that the agent carries: no I/O in them. */
+const pureOci = ['reference.ts', 'manifest.ts', 'artifact.ts', 'platform.ts']
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .map((entry) => join(entry.parentPath, entry.name))
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(file, 'utf8')
+  return [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+['"]([^'"]+)['"]|^import\s+['"]([^'"]+)['"]/gm)].map((match) => (match[1] ?? match[2])!)
+}
+
+const inSrc = sources('src').map((file) => ({ file, name: relative(join(root, 'src'), file), room: relative(join(root, 'src'), file).split('/')[0]! }))
+
+describe('who may import whom', () => {
+  for (const [room, allowed] of Object.entries(mayImport)) {
+    test(`${room} imports only ${['itself', ...allowed].join(', ')}`, () => {
+      const strangers = inSrc
+        .filter((source) => source.room === room)
+        .flatMap(({ file, name }) =>
+          importsOf(file)
+            .filter((specifier) => specifier.startsWith('.'))
+            .map((specifier) => relative(join(root, 'src'), resolve(dirname(file), specifier)))
+            .filter((target) => {
+              const targetRoom = target.split('/')[0]!
+              if (target === 'errors.ts') return false
+              if (target === 'log.ts') return room === 'agent'
+              return targetRoom !== room && !allowed.includes(targetRoom)
+            })
+            .map((target) => `${name} → ${target}`),
+        )
+      expect(strangers).toEqual([])
+    })
+  }
+
+  test('every folder of src has a row in the table', () => {
+    const rooms = new Set(inSrc.filter(({ name }) => name.includes('/')).map(({ room }) => room))
+    expect([...rooms].filter((room) => mayImport[room] === undefined)).toEqual([])
+  })
+
+  test("the agent takes only oci's parts without I/O", () => {
+    const taken = inSrc
+      .filter(({ room }) => room === 'agent')
+      .flatMap(({ file }) => importsOf(file).filter((specifier) => specifier.includes('/oci/')))
+      .map((specifier) => specifier.split('/').at(-1)!)
+    expect(taken.filter((part) => !pureOci.includes(part))).toEqual([])
+  })
+
+  test('rooms that the agent carries import no Node module', () => {
+    const pure = inSrc.filter(
+      ({ name, room }) => ['wire', 'protocol', 'tuf'].includes(room) || name === 'errors.ts' || (room === 'oci' && pureOci.includes(name.split('/')[1]!)),
+    )
+    const offenders = pure.flatMap(({ file, name }) => importsOf(file).filter((specifier) => specifier.startsWith('node:')).map((specifier) => `${name} → ${specifier}`))
+    expect(offenders).toEqual([])
+  })
+
+  test('store takes from tuf nothing but VerifiedTarget', () => {
+    const lines = inSrc
+      .filter(({ room }) => room === 'store')
+      .flatMap(({ file }) => readFileSync(file, 'utf8').split('\n').filter((line) => /from '.*\/tuf\//.test(line)))
+    for (const line of lines) expect(line).toMatch(/^import (type )?\{ (type )?VerifiedTarget \} from/)
+  })
+})
+
+describe('shapes of the code', () => {
+  test('relative imports end in .ts, because nothing is built', () => {
+    const wrong = [...inSrc.map(({ file }) => file), ...sources('test'), ...sources('scripts')].flatMap((file) =>
+      importsOf(file)
+        .filter((specifier) => specifier.startsWith('.') && !specifier.endsWith('.ts'))
+        .map((specifier) => `${relative(root, file)} → ${specifier}`),
+    )
+    expect(wrong).toEqual([])
+  })
+
+  test('only main.ts reads the environment; it hands it to the configuration', () => {
+    const readers = inSrc.filter(({ file }) => /process\.env|\benv\s*\}\s*=\s*process/.test(readFileSync(file, 'utf8'))).map(({ name }) => name)
+    expect(readers).toEqual(['main.ts'])
+  })
+
+  test('no file of src passes 300 lines', () => {
+    const long = inSrc.map(({ file, name }) => ({ name, lines: readFileSync(file, 'utf8').split('\n').length })).filter(({ lines }) => lines > 301)
+    expect(long).toEqual([])
+  })
+
+  test('no room is a drawer: no utils, helpers or common, no index.ts', () => {
+    const drawers = inSrc.filter(({ name }) => /(^|\/)(utils?|helpers?|common|misc|index)(\/|\.ts$)/.test(name)).map(({ name }) => name)
+    expect(drawers).toEqual([])
+  })
+
+  test('a comment explains a check that is switched off', () => {
+    const silent = inSrc.flatMap(({ file, name }) =>
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => /@ts-ignore|@ts-expect-error\s*$|biome-ignore [\w/]+:?\s*$/.test(line))
+        .map((line) => `${name}: ${line.trim()}`),
+    )
+    expect(silent).toEqual([])
+  })
+})
