@@ -11,7 +11,6 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { MusterError } from '../errors.ts'
-import { exists, syncDirectory, writeFileDurably } from '../store/durable-files.ts'
 import { type ExpiryPeriods, expiresIn } from './expiry.ts'
 import { createSigner, generatePrivateKey, keyFileOf, keyRoles, type Signer, writeKeyFile } from './keys.ts'
 import {
@@ -23,11 +22,19 @@ import {
   signMetadata,
 } from './repository.ts'
 
+/** How files come to stay (store/durable-files.ts): whole or not at all, through a crash. */
+export type DurableFiles = {
+  write(path: string, bytes: Uint8Array): Promise<void>
+  syncDirectory(path: string): Promise<void>
+  exists(path: string): Promise<boolean>
+}
+
 export type RepositoryPlaces = {
   /** data/keys/<repository> */
   keysDirectory: string
   /** data/tuf/<repository>/metadata */
   metadataDirectory: string
+  files: DurableFiles
 }
 
 /**
@@ -39,7 +46,7 @@ export type RepositoryPlaces = {
 export async function initRepository(
   options: RepositoryPlaces & { periods: ExpiryPeriods; now: () => number },
 ): Promise<Uint8Array> {
-  const { keysDirectory, metadataDirectory, periods, now } = options
+  const { keysDirectory, metadataDirectory, files, periods, now } = options
   await recoverCeremony(options)
   for (const directory of [keysDirectory, metadataDirectory]) {
     if (!(await isEmpty(directory))) {
@@ -51,19 +58,19 @@ export async function initRepository(
   await mkdir(staged.keys, { recursive: true, mode: 0o700 })
   await mkdir(staged.metadata, { recursive: true })
   const signers = await makeKeys(staged.keys)
-  await syncDirectory(staged.keys)
+  await files.syncDirectory(staged.keys)
   const files = firstMetadata(signers, periods, now())
   for (const [name, bytes] of Object.entries(files))
     await writeFileDurably(join(staged.metadata, name), bytes)
   await writeFileDurably(staged.complete, Buffer.from('keys and metadata beside this file are whole\n'))
   await moveIntoPlace(options)
-  return files['1.root.json'] as Uint8Array
+  return metadata['1.root.json'] as Uint8Array
 }
 
 /** Finishes or forgets a ceremony that was killed. Call it before anything looks for the repository. */
 export async function recoverCeremony(places: RepositoryPlaces): Promise<void> {
   const staged = stagingOf(places)
-  if (await exists(staged.complete)) return moveIntoPlace(places)
+  if (await places.files.exists(staged.complete)) return moveIntoPlace(places)
   // Not complete, so nobody was ever told of these keys.
   await rm(staged.keys, { recursive: true, force: true })
   await rm(dirname(staged.metadata), { recursive: true, force: true })
@@ -76,10 +83,10 @@ async function moveIntoPlace(places: RepositoryPlaces): Promise<void> {
     [staged.metadata, places.metadataDirectory],
   ] as const
   for (const [from, to] of moves) {
-    if (!(await exists(from))) continue
+    if (!(await places.files.exists(from))) continue
     await mkdir(dirname(to), { recursive: true })
     await rename(from, to)
-    await syncDirectory(dirname(to))
+    await places.files.syncDirectory(dirname(to))
   }
   await rm(dirname(staged.metadata), { recursive: true, force: true })
 }

@@ -57,3 +57,6 @@ export async function exists(path: string): Promise<boolean> {
     return false
   }
 }
+
+/** The above as one thing to hand to rooms that do not import this one. */
+export const durableFiles = { write: writeFileDurably, syncDirectory, exists } as const

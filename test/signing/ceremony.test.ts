@@ -7,15 +7,20 @@ import { silentLog } from '../../src/log.ts'
 import { initRepository, recoverCeremony } from '../../src/signing/ceremony.ts'
 import { periodsOf, toTimestamp } from '../../src/signing/expiry.ts'
 import { keyRoles, loadKeys } from '../../src/signing/keys.ts'
+import { durableFiles } from '../../src/store/durable-files.ts'
 
 const now = () => Date.parse('2026-03-01T12:00:00.750Z')
 const periods = periodsOf('default')
 let data: string
-let places: { keysDirectory: string; metadataDirectory: string }
+let places: { keysDirectory: string; metadataDirectory: string; files: typeof durableFiles }
 
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), 'muster-ceremony-'))
-  places = { keysDirectory: join(data, 'keys/main'), metadataDirectory: join(data, 'tuf/main/metadata') }
+  places = {
+    keysDirectory: join(data, 'keys/main'),
+    metadataDirectory: join(data, 'tuf/main/metadata'),
+    files: durableFiles,
+  }
 })
 afterEach(() => rm(data, { recursive: true }))
 
