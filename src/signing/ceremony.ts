@@ -59,10 +59,9 @@ export async function initRepository(
   await mkdir(staged.metadata, { recursive: true })
   const signers = await makeKeys(staged.keys)
   await files.syncDirectory(staged.keys)
-  const files = firstMetadata(signers, periods, now())
-  for (const [name, bytes] of Object.entries(files))
-    await writeFileDurably(join(staged.metadata, name), bytes)
-  await writeFileDurably(staged.complete, Buffer.from('keys and metadata beside this file are whole\n'))
+  const metadata = firstMetadata(signers, periods, now())
+  for (const [name, bytes] of Object.entries(metadata)) await files.write(join(staged.metadata, name), bytes)
+  await files.write(staged.complete, Buffer.from('keys and metadata beside this file are whole\n'))
   await moveIntoPlace(options)
   return metadata['1.root.json'] as Uint8Array
 }
