@@ -35,10 +35,10 @@ export function loadConfig(options: {
   const sources = new Map<string, ConfigSource>(keys.map((key) => [key, 'default']))
   const file = options.file ?? env['MUSTER_CONFIG'] ?? 'muster.yaml'
   const named = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
+  const unknown: string[] = []
   for (const [key, value] of flatten(readConfigFile(file, named))) assign(key, value, file)
 
   const byVariable = new Map(keys.map((key) => [environmentName(key), key]))
-  const unknown: string[] = []
   for (const [name, value] of Object.entries(env)) {
     if (!name.startsWith('MUSTER_') || value === undefined || reservedVariables.has(name)) continue
     const key = byVariable.get(name)
@@ -60,6 +60,13 @@ export function loadConfig(options: {
   return { config: result.data, sources }
 
   function assign(key: string, value: unknown, source: ConfigSource): void {
+    if (!keys.includes(key)) {
+      const group = keys.some((known) => known.startsWith(`${key}.`))
+      unknown.push(
+        `${key}: ${group ? 'is a group of settings, not one' : 'no setting has this name'} (from ${source})`,
+      )
+      return
+    }
     const path = key.split('.')
     let node = tree
     for (const part of path.slice(0, -1)) {
@@ -148,14 +155,6 @@ function* flatten(tree: Tree, prefix = ''): Generator<[string, unknown]> {
 }
 
 function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, ConfigSource>): string {
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys
-      .map((name) => {
-        const key = [...issue.path, name].join('.')
-        return `${key}: no setting has this name (from ${sources.get(key) ?? 'the configuration'})`
-      })
-      .join('\n  ')
-  }
   const key = issue.path.join('.')
   return `${key}: ${issue.message} (from ${sources.get(key) ?? 'the configuration'})`
 }

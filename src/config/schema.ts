@@ -4,11 +4,22 @@
  */
 import { z } from 'zod'
 
-const port = (byDefault: number, what: string) =>
-  z.coerce.number().int().min(0).max(65_535).default(byDefault).describe(what)
+/** A whole number, also as text, because the environment and flags have nothing else. Not `coerce`: that takes '' for 0. */
+const whole = (min: number, max: number) =>
+  z
+    .union([
+      z.number(),
+      z
+        .string()
+        .regex(/^\d{1,9}$/, 'expected a whole number')
+        .transform(Number),
+    ])
+    .pipe(z.number().int().min(min).max(max))
+
+const port = (byDefault: number, what: string) => whole(0, 65_535).default(byDefault).describe(what)
 const host = (byDefault: string, what: string) => z.string().min(1).default(byDefault).describe(what)
 const count = (byDefault: number, max: number, what: string) =>
-  z.coerce.number().int().min(1).max(max).default(byDefault).describe(what)
+  whole(1, max).default(byDefault).describe(what)
 const flag = (byDefault: boolean, what: string) =>
   z
     .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
@@ -20,6 +31,13 @@ const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(sh
 
 export const configSchema = z.strictObject({
   data: z.string().min(1).default('./data').describe('Folder of the database, blobs, keys and boot files'),
+  cache: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'Folder of downloaded Debian packages, which several servers may share; by default cache in the data folder',
+    ),
   files: z
     .string()
     .min(1)
@@ -46,11 +64,7 @@ export const configSchema = z.strictObject({
     enabled: flag(true, 'Whether to answer TFTP'),
     host: host('0.0.0.0', 'Address of the TFTP server; :: for IPv6 and IPv4'),
     port: port(69, 'UDP port; 6969 is taken where 69 is not permitted'),
-    blockBytesMax: z.coerce
-      .number()
-      .int()
-      .min(512)
-      .max(65_464)
+    blockBytesMax: whole(512, 65_464)
       .default(1468)
       .describe('Greatest block size agreed to (RFC 2348); 1468 fits an Ethernet frame'),
     windowBlocksMax: count(16, 64, 'Greatest window agreed to (RFC 7440)'),
@@ -79,6 +93,10 @@ export const configSchema = z.strictObject({
       .min(1)
       .default(['amd64'])
       .describe('Architectures to make agent and hello image for'),
+    arguments: z
+      .array(z.string().regex(/^[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@-]*)?$/))
+      .default(['console=tty0', 'console=ttyS0,115200'])
+      .describe("Kernel arguments of the boot agent: its consoles, and what your hardware's kernel needs"),
   }),
   releases: section({
     repository: z

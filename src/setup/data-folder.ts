@@ -1,0 +1,31 @@
+/** The data folder: made when it is missing, refused in one sentence when it cannot be used. */
+import { constants } from 'node:fs'
+import { access, chmod, mkdir } from 'node:fs/promises'
+import { MusterError } from '../errors.ts'
+import type { Paths } from './paths.ts'
+
+/** @throws MusterError data-unwritable */
+export async function prepareDataFolder(paths: Paths): Promise<void> {
+  try {
+    await mkdir(paths.data, { recursive: true })
+    await mkdir(paths.keys, { recursive: true })
+    await chmod(paths.keys, 0o700)
+    for (const folder of [paths.data, paths.keys])
+      await access(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (cause) {
+    throw new MusterError(
+      'data-unwritable',
+      `The data folder ${paths.data} cannot be written by this user (key: data); choose another one with --data, or give this one to the user. ${hintFor(cause)}`.trim(),
+      { cause, details: { path: paths.data } },
+    )
+  }
+}
+
+function hintFor(cause: unknown): string {
+  const { code, path } = cause as { code?: string; path?: string }
+  if (code === 'EACCES' || code === 'EPERM')
+    return `(${path ?? 'it'}: permission denied; a server that was once started as root leaves files of root.)`
+  if (code === 'EROFS') return '(The file system is read-only.)'
+  if (code === 'ENOTDIR' || code === 'EEXIST') return `(${path ?? 'it'} is a file, not a folder.)`
+  return ''
+}

