@@ -59,8 +59,10 @@ export const errorCodes = [
   'packet-invalid',
   'file-not-found',
   'access-denied',
+  'operation-refused',
   'too-many-transfers',
   'transfer-timeout',
+  'transfer-failed',
   'listen-failed',
   // machines, boots, sessions
   'machine-not-found',
@@ -83,6 +85,7 @@ export const errorCodes = [
   'repository-locked',
   // store, database
   'database-newer',
+  'database-locked',
   'database-failed',
   'store-failed',
   // configuration and start

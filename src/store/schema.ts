@@ -1,0 +1,93 @@
+/**
+ * Every table. Portable between SQLite and PostgreSQL: text, integers and blobs only; times are milliseconds since 1970;
+ * documents are JSON text that only their owner parses; booleans do not exist here.
+ */
+import type { Generated } from 'kysely'
+
+export type MachineRow = {
+  id: string
+  /** Node name, DNS-1123, unique. */
+  name: string
+  enrolment: string
+  trust: string
+  /** JSON object of strings. */
+  labels: string
+  /** Identifiers that are not junk, normalised; null where the machine said none. */
+  uuid: string | null
+  serial: string | null
+  arch: string
+  vendor: string | null
+  product: string | null
+  /** JSON: the rest of what the machine said of its hardware. */
+  hardware: string
+  firstSeenAt: number
+  lastSeenAt: number
+  /** Where its first hello came from, as a limit counts it (an IPv6 /64, an IPv4 address). */
+  source: string
+  decidedAt: number | null
+  decidedBy: string | null
+}
+
+/** A MAC address belongs to one machine at most. */
+export type MachineMacRow = { mac: string; machineId: string }
+
+export type BootRow = {
+  id: string
+  machineId: string
+  sessionKey: string
+  nonce: string
+  /** sha256 of the hello's exact bytes, hexadecimal. */
+  helloDigest: string
+  /** JSON: identifiers and hardware of this hello. */
+  hello: string
+  agentOrigin: string
+  agentVersion: string
+  arch: string
+  address: string
+  openedAt: number
+  lastSeenAt: number
+  step: string
+  /** Sequence number and body of the last signed request that was accepted. */
+  sequence: number
+  sequenceDigest: string
+  /** Why this boot must wait whatever the profile says: `identity-conflict`; null: nothing. */
+  held: string | null
+  /** JSON: {target, digest, issuedAt, because}; null before a plan was given. */
+  plan: string | null
+  outcome: string | null
+  outcomeAt: number | null
+  eventCount: number
+  /** The last of the console that came with a failure, at most 64 KiB. */
+  console: string | null
+}
+
+export type EventRow = {
+  id: Generated<number>
+  at: number
+  machineId: string | null
+  bootId: string | null
+  kind: string
+  assurance: string
+  message: string
+  /** JSON object. */
+  data: string
+}
+
+/** `document` is JSON, as it was put. */
+export type DocumentRow = { name: string; document: string; updatedAt: number }
+
+/** One-of-a-kind values of the server (the hash of the admin token, …). */
+export type SettingRow = { key: string; value: string }
+
+export type MigrationRow = { number: number; name: string; appliedAt: number }
+
+export type Schema = {
+  machines: MachineRow
+  machineMacs: MachineMacRow
+  boots: BootRow
+  events: EventRow
+  profiles: DocumentRow
+  clusters: DocumentRow
+  settings: SettingRow
+  migrations: MigrationRow
+}
