@@ -1,0 +1,200 @@
+/**
+ * Makes the boot agent: a Debian kernel as it is, and an initramfs with the programs that the agent uses.
+ *
+ *     agent.initrd = zstd(cpio of programs, modules, /init, agent.js) ‖ cpio of /etc/muster
+ *
+ * The first part depends on the lock and the bundle alone, so it is made once and kept; the second is one agent's configuration.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parse } from 'yaml'
+import { MusterError } from '../errors.ts'
+import type { CpioEntry } from './cpio.ts'
+import { type DownloadOptions, fetchPackages, type Progress } from './download.ts'
+import { compressCpio, plainCpio, rootSkeleton } from './initramfs.ts'
+import { readKernel } from './kernel.ts'
+import { type Architecture, type Lock, lockedPackages, parseLock } from './lock.ts'
+import { programsWithLibraries, unpackTree } from './tree.ts'
+
+export type Hardware = 'virtual' | 'server'
+
+/** Where images/ is: the recipes are data of the program, beside src/. */
+export const imagesFolder = join(import.meta.dirname, '../../images')
+const lockFile = join(imagesFolder, 'agent/packages.lock')
+
+/** What is new in agents whose inputs are the same: part of the cache's key. */
+const recipeVersion = 1
+
+const programs = ['usr/bin/busybox', 'usr/bin/curl', 'usr/bin/openssl', 'usr/bin/qjs', 'usr/sbin/kexec']
+
+export type BuildOptions = Omit<DownloadOptions, 'cacheDir' | 'progress'> & {
+  arch: Architecture
+  /** Packages are kept in `packages/` and finished parts in `images/` of it. */
+  cacheDir: string
+  outDir: string
+  lock?: Lock
+  progress?: Progress
+}
+
+export type BuildAgentOptions = BuildOptions & {
+  hardware: Hardware
+  /** /etc/muster/config.json and /etc/muster/root.json. */
+  config: Uint8Array
+  trustedRoot: Uint8Array
+  /** The agent as one ES module for `qjs`. */
+  agentBundle: Uint8Array
+}
+
+export type BuiltImage = {
+  /** Paths of the files. */
+  kernel: string
+  initramfs: string
+  kernelBytes: number
+  initramfsBytes: number
+  kernelSha256: string
+  initramfsSha256: string
+  /** `uname -r` of the kernel. */
+  kernelRelease: string
+  /** The newest date among the locked inputs, RFC 3339: no signed time before it can be true. */
+  timeFloor: string
+}
+
+/**
+ * Writes `kernel` and `initramfs` into `outDir`.
+ * @throws package-missing, download-failed as fetchPackages
+ * @throws build-failed where the packages do not hold what the recipe needs
+ */
+export async function buildAgent(options: BuildAgentOptions): Promise<BuiltImage> {
+  const { arch, hardware } = options
+  const lock = options.lock ?? (await readImagesLock())
+  const sets = ['agent', `kernel-${hardware}`, ...(hardware === 'server' ? ['firmware'] : [])]
+  const recipe = (name: string) => readFile(join(imagesFolder, 'agent', name))
+  const [init, devices, modules] = await Promise.all(['init', 'devices.sh', 'modules.yaml'].map(recipe))
+  const parts = [init!, devices!, modules!, options.agentBundle, hardware, 'agent']
+  const base = await cachedBase(options, lock, sets, parts, async (files) => {
+    const kernel = await readKernel(files.kernel, wantedModules(modules!.toString(), hardware))
+    const entries = [
+      ...rootSkeleton(),
+      ...programsWithLibraries(await unpackTree(files.programs), programs, arch),
+      ...kernel.modules,
+      executable('init', init!),
+      plainFile('usr/lib/muster/devices.sh', devices!),
+      plainFile('usr/lib/muster/agent.js', options.agentBundle),
+    ]
+    return { kernel: kernel.image, release: kernel.release, initramfs: await compressCpio(entries) }
+  })
+  const settings = plainCpio([
+    { type: 'directory', path: 'etc/muster', mode: 0o755 },
+    plainFile('etc/muster/config.json', options.config),
+    plainFile('etc/muster/root.json', options.trustedRoot),
+  ])
+  return await writeImage(options.outDir, base, [settings], lock)
+}
+
+export async function readImagesLock(): Promise<Lock> {
+  return parseLock(await readFile(lockFile, 'utf8'), lockFile)
+}
+
+export const executable = (path: string, bytes: Uint8Array): CpioEntry => ({
+  type: 'file',
+  path,
+  mode: 0o755,
+  bytes,
+})
+export const plainFile = (path: string, bytes: Uint8Array): CpioEntry => ({
+  type: 'file',
+  path,
+  mode: 0o644,
+  bytes,
+})
+
+export type Base = { kernel: Buffer; release: string; initramfs: Buffer }
+type PackageFiles = { kernel: string; programs: string[]; firmware: string[] }
+
+/**
+ * The part of an image that its lock and recipe decide, made or taken from the cache. A cached part is trusted as far as the folder
+ * it lies in: it is the server's own, like its keys.
+ */
+export async function cachedBase(
+  options: BuildOptions,
+  lock: Lock,
+  sets: readonly string[],
+  recipe: readonly (string | Uint8Array)[],
+  make: (files: PackageFiles) => Promise<Base>,
+): Promise<Base> {
+  const packages = lockedPackages(lock, sets, options.arch)
+  const key = createHash('sha256').update(`${recipeVersion} ${process.versions.zstd}\n`)
+  for (const item of packages) key.update(`${item.sha256} ${item.name} ${item.sets}\n`)
+  for (const part of recipe) key.update(createHash('sha256').update(part).digest())
+  const folder = join(options.cacheDir, 'images', key.digest('hex').slice(0, 32))
+  const cached = await readBase(folder)
+  if (cached !== undefined) return cached
+  const files = await fetchPackages(packages, { ...options, cacheDir: join(options.cacheDir, 'packages') })
+  const filesOf = (wanted: (set: string) => boolean) =>
+    packages.filter((item) => item.sets.some(wanted)).map((item) => files.get(item.name)!)
+  const [kernel] = filesOf((set) => set.startsWith('kernel-'))
+  if (kernel === undefined)
+    throw new MusterError('build-failed', 'The package lock has no kernel; make it with --refresh.')
+  const made = await make({
+    kernel,
+    programs: filesOf((set) => set === 'agent' || set === 'hello'),
+    firmware: filesOf((set) => set === 'firmware'),
+  })
+  await writeBase(folder, made)
+  return made
+}
+
+export async function writeImage(
+  outDir: string,
+  base: Base,
+  more: readonly Buffer[],
+  lock: Lock,
+): Promise<BuiltImage> {
+  await mkdir(outDir, { recursive: true })
+  const initramfs = Buffer.concat([base.initramfs, ...more])
+  const paths = { kernel: join(outDir, 'kernel'), initramfs: join(outDir, 'initramfs') }
+  await replaceFile(paths.kernel, base.kernel)
+  await replaceFile(paths.initramfs, initramfs)
+  return {
+    ...paths,
+    kernelBytes: base.kernel.length,
+    initramfsBytes: initramfs.length,
+    kernelSha256: createHash('sha256').update(base.kernel).digest('hex'),
+    initramfsSha256: createHash('sha256').update(initramfs).digest('hex'),
+    kernelRelease: base.release,
+    timeFloor: lock.date,
+  }
+}
+
+export function wantedModules(yaml: string, hardware: Hardware): string[] {
+  const lists = parse(yaml) as Record<Hardware, string[]>
+  return hardware === 'server' ? [...lists.virtual, ...lists.server] : lists.virtual
+}
+
+async function readBase(folder: string): Promise<Base | undefined> {
+  try {
+    const [kernel, initramfs, release] = await Promise.all([
+      readFile(join(folder, 'kernel')),
+      readFile(join(folder, 'initramfs')),
+      readFile(join(folder, 'release'), 'utf8'),
+    ])
+    return { kernel, initramfs, release }
+  } catch {
+    return undefined
+  }
+}
+
+/** `release` comes last: a folder without it is not read. */
+async function writeBase(folder: string, base: Base): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  await replaceFile(join(folder, 'kernel'), base.kernel)
+  await replaceFile(join(folder, 'initramfs'), base.initramfs)
+  await replaceFile(join(folder, 'release'), base.release)
+}
+
+/** A reader sees the old file or the new one, whole. */
+async function replaceFile(path: string, bytes: string | Uint8Array): Promise<void> {
+  await writeFile(`${path}.new`, bytes)
+  await rename(`${path}.new`, path)
+}
