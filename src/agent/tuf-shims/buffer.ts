@@ -20,7 +20,7 @@ export const Buffer = {
   },
 
   concat(parts: readonly Uint8Array[]): Bytes {
-    const bytes = new Bytes(parts.reduce((sum, part) => sum + part.length, 0))
+    const bytes = new Bytes(new ArrayBuffer(parts.reduce((sum, part) => sum + part.length, 0)))
     let at = 0
     for (const part of parts) {
       bytes.set(part, at)

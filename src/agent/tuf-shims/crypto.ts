@@ -22,7 +22,7 @@ const hashes: readonly string[] = ['sha256', 'sha384', 'sha512'] satisfies HashA
 
 function createHash(algorithm: string) {
   if (!hashes.includes(algorithm)) throw new Error(`hash algorithm ${algorithm} is not supported`)
-  let message = new Bytes(0)
+  let message = new Bytes(new ArrayBuffer(0))
   const hash = {
     update(data: string | Uint8Array) {
       message = Buffer.concat([message, typeof data === 'string' ? Buffer.from(data) : data])
