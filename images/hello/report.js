@@ -1,4 +1,5 @@
 // Turns the plan's file report.json into what curl reads. For QuickJS: `qjs --module report.js`.
+// biome-ignore lint/style/useNodejsImportProtocol: QuickJS's module of that name, not Node's
 import * as os from 'os'
 import * as std from 'std'
 
