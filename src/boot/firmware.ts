@@ -1,0 +1,118 @@
+/**
+ * Which script a machine's firmware gets. At this point everything the machine says is a claim by plain HTTP: the answer
+ * only chooses between "load the agent", "go on" and, where a profile says so, an unverified kernel. What it really boots is
+ * decided with its agent (boot/decide.ts).
+ */
+import type { Config } from '../config/schema.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
+import { normaliseMac } from '../machines/identifiers.ts'
+import type { Profile } from '../machines/profiles.ts'
+import type { Machine } from '../machines/records.ts'
+import type { Eligibility } from '../machines/why.ts'
+import type { Arch } from '../protocol/identifiers.ts'
+import { ipxeScript } from './script.ts'
+import { reachableHost } from './urls.ts'
+
+export type FirmwareFacts = {
+  findByMac(mac: string): Promise<Machine | undefined>
+  /** @throws MusterError profile-tie */
+  eligibilityOf(machine: Machine): Promise<Eligibility>
+  /** Whether an agent for this architecture is here to be loaded. */
+  hasAgent(arch: Arch): Promise<boolean>
+}
+
+/** iPXE's `${buildarch}` in our words. 32-bit builds run on 64-bit machines, and that is all that we have agents for. */
+const architectures: Readonly<Record<string, Arch>> = { i386: 'amd64', x86_64: 'amd64', arm64: 'arm64' }
+
+export function createFirmwareScripts(options: {
+  config: Pick<Config, 'advertise' | 'image'>
+  /** Ports that are really listened on. */
+  ports: () => { firmware: number; agent: number }
+  facts: FirmwareFacts
+}) {
+  const { config, facts, ports } = options
+  return {
+    /** `base`: URL that the next script is asked below, with a slash at its end; empty: relative to this one. */
+    autoexec: (base: string) => ipxeScript('autoexec', {}, { base }),
+
+    /** The first script by TFTP: iPXE knows the server it was loaded from as `next-server`. */
+    autoexecOverTftp() {
+      const host = config.advertise ?? '$' + '{next-server}'
+      return ipxeScript('autoexec', {}, { base: `http://${host}:${ports().firmware}/boot/` })
+    },
+
+    async machine(
+      query: Readonly<Record<string, unknown>>,
+      client: { serverAddress: string },
+    ): Promise<string> {
+      const mac = normaliseMac(String(query['mac'] ?? ''))
+      if (mac === undefined) return skip('this machine did not say its MAC address')
+      const arch = architectures[String(query['buildarch'] ?? 'x86_64')]
+      if (arch === undefined) return skip(`there is no agent for ${String(query['buildarch'])}`)
+      const machine = await facts.findByMac(mac)
+      const eligibility = machine === undefined ? undefined : await eligibilityOrWait(machine)
+      if (machine !== undefined && eligibility?.status === 'skip') return skip(eligibility.reason)
+      if (
+        machine !== undefined &&
+        eligibility?.status === 'boot' &&
+        eligibility.profile.unverified === true
+      ) {
+        return unverified(machine, eligibility.profile)
+      }
+      if (!(await facts.hasAgent(arch))) {
+        return skip(
+          `this server has no agent for ${arch} yet; its log and 'muster status' say what is missing`,
+        )
+      }
+      const host = reachableHost({ advertise: config.advertise, serverAddress: client.serverAddress })
+      return ipxeScript('agent', {
+        reason:
+          machine === undefined
+            ? `${mac} is new here; starting the boot agent`
+            : `${machine.name}: starting the boot agent`,
+        arch,
+        arguments: config.image.arguments.join(' '),
+        server: `https://${host}:${ports().agent}`,
+      })
+    },
+  }
+
+  /** A tie of profiles is for a person to end; the machine starts its agent meanwhile and waits there. */
+  async function eligibilityOrWait(machine: Machine): Promise<Eligibility> {
+    try {
+      return await facts.eligibilityOf(machine)
+    } catch (error) {
+      if (errorCodeOf(error) !== 'profile-tie') throw error
+      return { status: 'wait', reason: (error as MusterError).message }
+    }
+  }
+}
+
+function skip(reason: string): string {
+  return ipxeScript('skip', { reason })
+}
+
+function unverified(machine: Machine, profile: Profile): string {
+  const { kernel, initrd } = profile.files ?? { kernel: '', initrd: [] }
+  return ipxeScript(
+    'unverified',
+    {
+      reason: `profile ${profile.name} gives ${machine.name} ${kernel}`,
+      arguments: profile.arguments.join(' '),
+    },
+    {
+      kernel: ipxePath(kernel),
+      initrdArgument: initrd.map((_, index) => `initrd=initrd${index}`).join(' '),
+      initrdLine: initrd.map((path, index) => `initrd --name initrd${index} ${ipxePath(path)}`).join('\n'),
+    },
+  )
+}
+
+/** A path in a script: the one place where the encoder's replacements would name another file, so it is refused instead. */
+function ipxePath(path: string): string {
+  if (/^[A-Za-z0-9._/-]+$/.test(path)) return `../files/${path}`
+  throw new MusterError(
+    'profile-invalid',
+    `The file name '${path.slice(0, 80)}' has characters that iPXE reads as syntax; rename it to letters, digits and . _ - /`,
+  )
+}

@@ -1,0 +1,117 @@
+/**
+ * What firmware loads: agents and boot loaders in data/boot. A stamp beside them says what they were made from, so a second
+ * start makes nothing, and a new root or a new key of the agent plane makes them again.
+ */
+import { createHash } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { buildAgent } from '../builder/agent-image.ts'
+import type { Progress } from '../builder/download.ts'
+import { fetchLoaders } from '../builder/loaders.ts'
+import type { Config } from '../config/schema.ts'
+import { type AgentConfig, defaultArgumentPolicy } from '../protocol/agent-config.ts'
+import type { Arch } from '../protocol/identifiers.ts'
+import { agentBundle } from './agent-bundle.ts'
+import type { Paths } from './paths.ts'
+
+/** The configuration of an agent that comes over the network: it learns the server's address from the kernel command line. */
+export function agentConfigFor(options: {
+  repository: string
+  pin: string
+  arch: Arch
+  timeFloor: string
+  origin?: AgentConfig['origin']
+  servers?: string[]
+}): AgentConfig {
+  return {
+    apiVersion: 'muster/v1',
+    origin: options.origin ?? 'network',
+    servers: options.servers ?? [],
+    pins: [options.pin],
+    repository: options.repository,
+    mirrors: [],
+    timeFloor: options.timeFloor,
+    policy: {
+      targets: [`*/*/${options.arch}`],
+      hardwareIds: [],
+      arguments: [...defaultArgumentPolicy],
+      minReleaseCounters: {},
+      staleSeconds: 0,
+      onFailure: { attempts: 20, fallback: 'wait' },
+      maxImageBytes: 0,
+    },
+  }
+}
+
+/** @throws MusterError package-missing, download-failed, build-failed */
+export async function makeAgents(options: {
+  config: Config
+  paths: Paths
+  pin: string
+  trustedRoot: Uint8Array
+  mirrors: readonly string[]
+  timeFloor: string
+  progress: Progress
+}): Promise<{ made: Arch[] }> {
+  const { config, paths, pin, trustedRoot } = options
+  const bundle = await agentBundle()
+  const made: Arch[] = []
+  for (const arch of config.image.architectures) {
+    const outDir = join(paths.boot, 'agent', arch)
+    const settings = Buffer.from(
+      JSON.stringify(
+        agentConfigFor({ repository: config.releases.repository, pin, arch, timeFloor: options.timeFloor }),
+        null,
+        2,
+      ),
+    )
+    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, options.timeFloor)
+    if ((await readStamp(outDir)) === stamp) continue
+    await buildAgent({
+      arch,
+      hardware: config.image.hardware,
+      mirrors: options.mirrors,
+      cacheDir: paths.cache,
+      outDir,
+      config: settings,
+      trustedRoot,
+      agentBundle: bundle,
+      progress: options.progress,
+    })
+    await writeFile(join(outDir, 'made-from'), stamp)
+    made.push(arch)
+  }
+  return { made }
+}
+
+/** @throws MusterError package-missing, download-failed, build-failed */
+export async function makeLoaders(options: {
+  paths: Paths
+  mirrors: readonly string[]
+  progress: Progress
+}): Promise<boolean> {
+  const outDir = join(options.paths.boot, 'loaders')
+  if ((await readStamp(outDir)) !== undefined) return false
+  await fetchLoaders({
+    mirrors: options.mirrors,
+    cacheDir: options.paths.cache,
+    outDir,
+    progress: options.progress,
+  })
+  await writeFile(join(outDir, 'made-from'), 'packages.lock')
+  return true
+}
+
+function stampOf(...parts: (string | Uint8Array)[]): string {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(createHash('sha256').update(part).digest())
+  return hash.digest('hex')
+}
+
+async function readStamp(folder: string): Promise<string | undefined> {
+  try {
+    return await readFile(join(folder, 'made-from'), 'utf8')
+  } catch {
+    return undefined
+  }
+}
