@@ -7,6 +7,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { MusterError } from '../errors.ts'
 
 export type AdminToken = {
@@ -99,3 +100,6 @@ async function writeHash(path: string, hash: Buffer): Promise<void> {
     )
   }
 }
+
+/** What `POST /api/v1/token` answers. */
+export const tokenReply = z.object({ token: z.string() })

@@ -1,0 +1,204 @@
+/** Machines as people see and decide about them. */
+import { z } from 'zod'
+import { boot } from './admin-boots.ts'
+import { page, pageQuery, toPage } from './admin-paging.ts'
+import { type AdminRoute, route } from './admin-route.ts'
+
+const labelName = z
+  .string()
+  .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, 'a label name has letters, digits, . _ / -')
+
+export const machine = z.object({
+  id: z.string(),
+  name: z.string().describe('Node name, DNS-1123, unique'),
+  enrolment: z.enum(['discovered', 'approved', 'quarantined', 'retired']),
+  trust: z.string().describe('none, code, device-key, tpm or tpm+measured'),
+  arch: z.string(),
+  labels: z.record(z.string(), z.string()),
+  macs: z.array(z.string()),
+  uuid: z.string().optional(),
+  serial: z.string().optional(),
+  vendor: z.string().optional(),
+  product: z.string().optional(),
+  hardware: z
+    .object({
+      hardwareIds: z.array(z.string()),
+      memoryBytes: z.number(),
+      processors: z.number(),
+      firmware: z.string().optional(),
+    })
+    .describe('What the machine says of its hardware'),
+  firstSeenAt: z.string(),
+  lastSeenAt: z.string(),
+  decidedAt: z.string().optional(),
+  decidedBy: z.string().optional(),
+})
+export type MachineView = z.output<typeof machine>
+
+const because = z.array(z.string())
+
+/** What a machine would boot now and why: the facts behind `muster machine why`. */
+export const why = z.object({
+  machine: machine.pick({ id: true, name: true, enrolment: true, trust: true }),
+  eligibility: z.discriminatedUnion('status', [
+    z.object({ status: z.literal('boot'), profile: z.string(), because }),
+    z.object({ status: z.literal('wait'), reason: z.string() }),
+    z.object({ status: z.literal('skip'), reason: z.string() }),
+    z.object({ status: z.literal('error'), code: z.string(), reason: z.string() }),
+  ]),
+  release: z
+    .object({
+      target: z.string(),
+      digest: z.string(),
+      minReleaseCounter: z.number(),
+      because,
+    })
+    .or(z.object({ code: z.string(), reason: z.string() }))
+    .optional()
+    .describe('What its profile means now; a code where nothing fits'),
+  profiles: z
+    .array(
+      z.object({
+        name: z.string(),
+        matches: z.boolean(),
+        measure: z.number(),
+        sentences: z.array(z.string()),
+      }),
+    )
+    .describe('Most specific first: what held and what did not'),
+  lastBoot: z
+    .object({
+      id: z.string(),
+      outcome: z.string().optional(),
+      agentOrigin: z.string(),
+      trust: z.string().describe('How far it can be trusted, and why no further'),
+      because,
+    })
+    .optional(),
+})
+export type WhyView = z.output<typeof why>
+
+const patch = z
+  .strictObject({
+    name: z.string().min(1).max(63).optional().describe('A new node name, DNS-1123'),
+    labels: z
+      .record(labelName, z.string().max(128).nullable())
+      .optional()
+      .describe('Labels to set; null takes one away; others stay'),
+  })
+  .refine((value) => value.name !== undefined || value.labels !== undefined, 'name or labels must be given')
+
+/** `machine` in arguments: id, node name, or MAC address. */
+export type MachineDeciders = {
+  list(query: {
+    after?: string
+    limit: number
+    enrolment?: MachineView['enrolment']
+    label?: string
+  }): Promise<MachineView[]>
+  /** @throws MusterError machine-not-found, machine-ambiguous */
+  get(machine: string): Promise<MachineView>
+  /** @throws MusterError machine-not-found, request-invalid */
+  patch(
+    machine: string,
+    change: { name?: string; labels?: Record<string, string | null> },
+  ): Promise<MachineView>
+  /** Deciding twice the same is no error. @throws MusterError machine-not-found, identity-conflict */
+  decide(machine: string, decision: 'approve' | 'quarantine' | 'retire', by: string): Promise<MachineView>
+  /** Gone with its boots and events; its next hello makes a new record. */
+  forget(machine: string): Promise<void>
+  why(machine: string): Promise<WhyView>
+  boots(machine: string, query: { after?: string; limit: number }): Promise<z.output<typeof boot>[]>
+}
+
+const params = z.object({ machine: z.string().min(1).max(128).describe('Id, node name, or MAC address') })
+const listQuery = pageQuery.extend({
+  enrolment: machine.shape.enrolment.optional(),
+  label: z.string().max(200).optional().describe('name or name=value'),
+})
+
+export function machineRoutes(machines: MachineDeciders) {
+  const group = 'machines'
+  const decide = (decision: 'approve' | 'quarantine' | 'retire', summary: string): AdminRoute =>
+    route({
+      summary,
+      group,
+      params,
+      reply: machine,
+      handle: ({ params, request }) => machines.decide(params.machine, decision, deciderOf(request)),
+    })
+  return {
+    list: route({
+      summary: 'Machines in the order of their ids',
+      group,
+      query: listQuery,
+      reply: page(machine),
+      async handle({ query }) {
+        const { cursor, limit, ...filter } = query
+        const found = await machines.list({
+          ...defined(filter),
+          ...(cursor === undefined ? {} : { after: cursor }),
+          limit: limit + 1,
+        })
+        return toPage(found, limit, (last) => last.id)
+      },
+    }),
+    get: route({
+      summary: 'One machine',
+      group,
+      params,
+      reply: machine,
+      handle: ({ params }) => machines.get(params.machine),
+    }),
+    patch: route({
+      summary: 'Rename, label',
+      group,
+      params,
+      body: patch,
+      reply: machine,
+      handle: ({ params, body }) => machines.patch(params.machine, defined(body)),
+    }),
+    approve: decide('approve', 'Let it boot what its profile says'),
+    quarantine: decide('quarantine', 'Keep it from booting anything until it is approved again'),
+    retire: decide('retire', 'Out of service: it boots nothing, its record stays'),
+    forget: route({
+      summary: 'Remove its record, boots and events; forgetting twice is no error',
+      group,
+      params,
+      async handle({ params }) {
+        await machines.forget(params.machine)
+        return undefined
+      },
+    }),
+    why: route({
+      summary: 'What it would boot now and why, and how far that can be trusted',
+      group,
+      params,
+      reply: why,
+      handle: ({ params }) => machines.why(params.machine),
+    }),
+    boots: route({
+      summary: 'Its boots, newest first',
+      group,
+      params,
+      query: pageQuery,
+      reply: page(boot),
+      async handle({ params, query: { cursor, limit } }) {
+        const after = cursor === undefined ? {} : { after: cursor }
+        const found = await machines.boots(params.machine, { ...after, limit: limit + 1 })
+        return toPage(found, limit, (last) => last.id)
+      },
+    }),
+  }
+}
+
+/** Who decided, for the record: everybody who may is the operator until there are accounts. */
+function deciderOf(request: { raw: { socket: { remoteAddress?: string | undefined } } }): string {
+  const { remoteAddress } = request.raw.socket
+  return remoteAddress === undefined ? 'operator (local socket)' : `operator (${remoteAddress})`
+}
+
+/** Without members that are undefined, as exactOptionalPropertyTypes wants them. */
+function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as never
+}

@@ -1,0 +1,289 @@
+/** A fleet in memory behind the real admin plane: what the routes and the command line are tried against. */
+import { createHash } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { MusterError } from '../../src/errors.ts'
+import { type AdminDeciders, type AdminPlane, createAdminPlane } from '../../src/http/admin.ts'
+import type { BootWithConsole, EventView } from '../../src/http/admin-boots.ts'
+import type { ClusterView } from '../../src/http/admin-clusters.ts'
+import type { PullProgress } from '../../src/http/admin-images.ts'
+import type { MachineView } from '../../src/http/admin-machines.ts'
+import type { StoredDocument } from '../../src/http/admin-profiles.ts'
+import type { Status } from '../../src/http/admin-status.ts'
+import { loadAdminToken } from '../../src/http/admin-token.ts'
+import type { TlsIdentity } from '../../src/http/tls.ts'
+import { silentLog } from '../../src/log.ts'
+
+export const someTime = '2026-01-31T08:00:00Z'
+
+export function aMachine(id: string, more: Partial<MachineView> = {}): MachineView {
+  return {
+    id,
+    name: `node-${id.slice(2, 6)}`,
+    enrolment: 'discovered',
+    trust: 'none',
+    arch: 'amd64',
+    labels: {},
+    macs: ['52:54:00:12:34:56'],
+    hardware: { hardwareIds: [], memoryBytes: 2 ** 31, processors: 2 },
+    firstSeenAt: someTime,
+    lastSeenAt: someTime,
+    ...more,
+  }
+}
+
+export const aBoot: BootWithConsole = {
+  id: 'b-aaaaaaaaaaaaaaaa',
+  machineId: 'm-aaaaaaaaaaaaaaaa',
+  openedAt: someTime,
+  lastSeenAt: someTime,
+  agentOrigin: 'network',
+  agentVersion: '0.1.0',
+  arch: 'amd64',
+  address: '192.0.2.7',
+  step: 'blobs',
+  outcome: 'failed',
+  outcomeAt: someTime,
+  plan: {
+    target: 'hello/1.0.0/amd64',
+    digest: `sha256:${'a'.repeat(64)}`,
+    issuedAt: someTime,
+    because: ['profile all'],
+  },
+  console: 'blob-digest: \u001b[2Jwrong bytes\n',
+}
+
+export type World = {
+  plane: AdminPlane
+  url: string
+  socketPath: string
+  data: string
+  token: string
+  machines: Map<string, MachineView>
+  clusters: Map<string, ClusterView>
+  blobs: Map<string, Buffer>
+  partials: Map<string, Buffer>
+  status: Status
+  pulls: PullProgress[]
+  targets: { bytes: Uint8Array; posted: Uint8Array[] }
+  /** Events that nobody asked for yet; `happens` adds one and tells the watchers. */
+  happens(event: Partial<EventView>): void
+  watchers(): number
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export async function createWorld(options: { tls?: TlsIdentity; folder?: string } = {}): Promise<World> {
+  const root = await mkdtemp(join(tmpdir(), 'muster-admin-'))
+  const data = join(root, options.folder ?? 'data')
+  const events: EventView[] = []
+  const watchers = new Set<(event: EventView) => void>()
+  const profiles = new Map<string, StoredDocument>()
+  const token = await loadAdminToken({ keysDirectory: join(data, 'keys') })
+  const world: Omit<World, 'plane' | 'url'> = {
+    socketPath: join(data, 'admin.sock'),
+    data,
+    token: token.issued!,
+    machines: new Map(),
+    clusters: new Map(),
+    blobs: new Map(),
+    partials: new Map(),
+    status: {
+      version: '0.1.0',
+      startedAt: someTime,
+      ready: true,
+      data,
+      planes: [{ name: 'firmware', url: 'http://192.0.2.1:8080' }],
+      missing: [],
+      agents: [],
+      repositories: [
+        {
+          name: 'main',
+          roles: [{ role: 'timestamp', version: 3, expires: '2026-02-01T08:00:00Z', keyHere: true }],
+        },
+      ],
+      machines: { discovered: 1 },
+    },
+    pulls: [],
+    targets: { bytes: Buffer.from('{"signatures":[],"signed":{"version":1}}\n'), posted: [] },
+    happens(event) {
+      const one = {
+        id: events.length + 1,
+        at: someTime,
+        kind: 'note',
+        assurance: 'session',
+        message: '',
+        data: {},
+        ...event,
+      }
+      if (one.kind !== 'progress') events.push(one)
+      for (const watcher of watchers) watcher(one)
+    },
+    watchers: () => watchers.size,
+    async [Symbol.asyncDispose]() {
+      await plane[Symbol.asyncDispose]()
+      await rm(root, { recursive: true, force: true })
+    },
+  }
+  const find = (name: string) => {
+    const found = [...world.machines.values()].find(
+      (one) => one.id === name || one.name === name || one.macs.includes(name),
+    )
+    if (found === undefined) throw new MusterError('machine-not-found', `There is no machine '${name}'.`)
+    return found
+  }
+  const enrolmentAfter = { approve: 'approved', quarantine: 'quarantined', retire: 'retired' } as const
+  const matches = (filter: { machineId?: string; bootId?: string }) => (one: EventView) =>
+    (filter.machineId === undefined || one.machineId === filter.machineId) &&
+    (filter.bootId === undefined || one.bootId === filter.bootId)
+  const deciders: AdminDeciders = {
+    machines: {
+      async list({ after = '', limit, enrolment }) {
+        return [...world.machines.values()]
+          .filter((one) => one.id > after && (enrolment === undefined || one.enrolment === enrolment))
+          .sort((a, b) => (a.id < b.id ? -1 : 1))
+          .slice(0, limit)
+      },
+      get: async (machine) => find(machine),
+      async patch(machine, { name, labels }) {
+        const found = find(machine)
+        const merged = Object.entries({ ...found.labels, ...labels }).filter(
+          (entry): entry is [string, string] => entry[1] !== null,
+        )
+        const next = { ...found, name: name ?? found.name, labels: Object.fromEntries(merged) }
+        world.machines.set(found.id, next)
+        return next
+      },
+      async decide(machine, decision, by) {
+        const next = {
+          ...find(machine),
+          enrolment: enrolmentAfter[decision],
+          decidedAt: someTime,
+          decidedBy: by,
+        }
+        world.machines.set(next.id, next)
+        return next
+      },
+      async forget(machine) {
+        world.machines.delete(find(machine).id)
+      },
+      async why(machine) {
+        const { id, name, enrolment, trust } = find(machine)
+        return {
+          machine: { id, name, enrolment, trust },
+          eligibility: {
+            status: 'boot',
+            profile: 'all',
+            because: ["profile 'all' matches: its selector is empty"],
+          },
+          release: {
+            target: 'hello/1.0.0/amd64',
+            digest: `sha256:${'a'.repeat(64)}`,
+            minReleaseCounter: 0,
+            because: ['channel stable names 1.0.0'],
+          },
+          profiles: [{ name: 'all', matches: true, measure: 0, sentences: ['its selector is empty'] }],
+          lastBoot: {
+            id: aBoot.id,
+            outcome: 'failed',
+            agentOrigin: 'network',
+            trust: 'its agent came over the network unsigned',
+            because: [],
+          },
+        }
+      },
+      boots: async (machine) => (find(machine).id === aBoot.machineId ? [aBoot] : []),
+    },
+    boots: {
+      async get(boot) {
+        if (boot !== aBoot.id) throw new MusterError('boot-not-found', `There is no boot '${boot}'.`)
+        return aBoot
+      },
+    },
+    events: {
+      list: async ({ after, limit, ...filter }) =>
+        events
+          .filter(matches(filter))
+          .filter((one) => one.id > after)
+          .slice(0, limit),
+      latest: async ({ limit, ...filter }) => events.filter(matches(filter)).slice(-limit),
+      subscribe(listener) {
+        watchers.add(listener)
+        return () => watchers.delete(listener)
+      },
+      machineId: async (machine) => find(machine).id,
+    },
+    images: {
+      list: async () => ({ repository: 'main', images: [], skipped: [] }),
+      async *pull() {
+        yield* world.pulls
+      },
+      async targets(repository) {
+        if (repository !== 'main')
+          throw new MusterError('repository-not-found', `There is no repository ${repository}.`)
+        return world.targets.bytes
+      },
+      async acceptTargets(_, bytes) {
+        world.targets.posted.push(bytes)
+        return { version: 2 }
+      },
+    },
+    blobs: {
+      size: async (digest) => world.blobs.get(digest)?.length,
+      partialSize: async (digest) => world.partials.get(digest)?.length ?? 0,
+      async write({ digest, size }, source, { offset }) {
+        let bytes = (world.partials.get(digest) ?? Buffer.alloc(0)).subarray(0, offset)
+        try {
+          for await (const chunk of source) bytes = Buffer.concat([bytes, chunk])
+        } finally {
+          world.partials.set(digest, bytes)
+        }
+        if (bytes.length < size) throw new MusterError('blob-truncated', `${digest} ended early.`)
+        world.partials.delete(digest)
+        if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` !== digest)
+          throw new MusterError('blob-digest', `${digest} has other bytes.`)
+        world.blobs.set(digest, bytes)
+      },
+    },
+    profiles: {
+      list: async () => [...profiles.values()],
+      async get(name) {
+        const found = profiles.get(name)
+        if (found === undefined) throw new MusterError('profile-not-found', `There is no profile '${name}'.`)
+        return found
+      },
+      async put(name, document) {
+        if (document['mode'] === 'install')
+          throw new MusterError('profile-invalid', "mode: 'install' is reserved.")
+        profiles.set(name, { name, document, updatedAt: someTime })
+      },
+      async remove(name) {
+        profiles.delete(name)
+      },
+    },
+    clusters: {
+      list: async () => [...world.clusters.values()],
+      async get(name) {
+        const found = world.clusters.get(name)
+        if (found === undefined) throw new MusterError('cluster-not-found', `There is no cluster '${name}'.`)
+        return found
+      },
+      async put(name, document) {
+        world.clusters.set(name, { name, document, secrets: [], updatedAt: someTime })
+      },
+      async remove(name) {
+        world.clusters.delete(name)
+      },
+    },
+    status: { status: async () => world.status, ready: async () => world.status.ready },
+  }
+  const plane = await createAdminPlane({
+    version: '0.1.0',
+    token,
+    deciders,
+    log: silentLog,
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+  })
+  const { url } = await plane.listen({ host: '127.0.0.1', port: 0, socketPath: world.socketPath })
+  return Object.assign(world, { plane, url })
+}
