@@ -1,0 +1,73 @@
+/** Kernel arguments: which a plan may add, and the one line that the kernel gets. Pure. */
+import { MusterError } from '../errors.ts'
+import { planLimits } from '../protocol/plan.ts'
+import { printable } from './text.ts'
+
+/** They choose the first program that runs: no policy can allow them. */
+const neverAllowed = ['init', 'rdinit']
+
+/**
+ * Attacker-controlled where the server is, though signed. `allowed` holds `name`, `name=*` and `prefix.*`.
+ * @throws MusterError `argument-refused` naming the first argument that does not pass
+ */
+export function checkArguments(args: readonly string[], allowed: readonly string[]): void {
+  for (const argument of args) {
+    if (argument.length > planLimits.argumentChars)
+      throw refused(argument, `it is longer than ${planLimits.argumentChars} characters`)
+    // Quotes and backslashes change where the kernel, and what reads its command line later, ends an argument.
+    if (!/^[\x21-\x7e]+$/.test(argument) || /["'\\`]/.test(argument))
+      throw refused(argument, 'it may hold only visible ASCII, no space, quote or backslash')
+    if (argument === '--') throw refused(argument, 'what follows it would go to init')
+    const name = argument.split('=')[0]!
+    if (neverAllowed.includes(name)) throw refused(argument, 'no policy allows it')
+    if (!allowed.some((pattern) => matches(argument, name, pattern)))
+      throw refused(argument, `this agent's policy allows only ${allowed.join(', ') || 'none'}`)
+  }
+}
+
+function matches(argument: string, name: string, pattern: string): boolean {
+  if (pattern.endsWith('=*')) return argument.includes('=') && name === pattern.slice(0, -2)
+  if (pattern.endsWith('.*')) return name.startsWith(pattern.slice(0, -1)) && name.length > pattern.length - 1
+  return argument === pattern
+}
+
+/**
+ * The signed command line, then what the plan adds; before `--` where the signed one has it, since all behind that is
+ * init's. `maxBytes` is the kernel's limit.
+ * @throws MusterError `argument-refused`
+ */
+export function commandLine(signed: string, args: readonly string[], maxBytes: number): string {
+  const text = signed.trim()
+  if (!/^[\x20-\x7e]*$/.test(text)) throw refused(text, 'the signed command line must be one line of ASCII')
+  const { words, quoteOpen } = splitWords(text)
+  if (quoteOpen) throw refused(text, 'the signed command line has a quote that is never closed')
+  const end = words.indexOf('--')
+  const split = end < 0 ? words.length : end
+  const line = [...words.slice(0, split), ...args, ...words.slice(split)].join(' ')
+  if (line.length > maxBytes)
+    throw refused(line, `the whole command line has ${line.length} bytes, and the kernel takes ${maxBytes}`)
+  return line
+}
+
+/** As the kernel does: a quote protects spaces up to the next one (lib/cmdline.c, next_arg). */
+function splitWords(text: string): { words: string[]; quoteOpen: boolean } {
+  const words: string[] = []
+  let word = ''
+  let quoteOpen = false
+  for (const character of text) {
+    if (character === '"') quoteOpen = !quoteOpen
+    if (character === ' ' && !quoteOpen) {
+      if (word !== '') words.push(word)
+      word = ''
+    } else word += character
+  }
+  if (word !== '') words.push(word)
+  return { words, quoteOpen }
+}
+
+function refused(argument: string, reason: string): MusterError {
+  return new MusterError(
+    'argument-refused',
+    `The kernel argument "${printable(argument, 80)}" is refused: ${reason}.`,
+  )
+}

@@ -1,0 +1,68 @@
+/** One boot: the steps in their order, once. */
+import type { Agent } from './agent.ts'
+import type { Session } from './session.ts'
+import { fetchArtifact, fetchContent } from './steps/content.ts'
+import { hello } from './steps/hello.ts'
+import { loadKernel, startKernel } from './steps/kexec.ts'
+import { refreshMetadata } from './steps/metadata.ts'
+import { network } from './steps/network.ts'
+import { claimedTimeMs, verifyPlan, waitForPlan } from './steps/plan.ts'
+import { chooseRelease } from './steps/target.ts'
+import { printable } from './text.ts'
+
+/**
+ * Ends in the booted kernel, so it returns only when the server has nothing for this machine.
+ * @throws MusterError of the step that failed
+ */
+export async function bootOnce(agent: Agent): Promise<{ skip: string }> {
+  const { host, console, reporter, settings } = agent
+  reporter.attach(undefined)
+  const net = await reporter.during('network', () => network(agent))
+  const session = await reporter.during('hello', () => hello(agent))
+  reporter.attach(session)
+  const { reply, server, hardwareIds } = session
+  await console.line(`hello: ${reply.name} (${reply.machine}), boot ${reply.boot}, at ${server}`)
+  await reporter.flush()
+
+  const answer = await reporter.during('plan', () => waitForPlan(agent, session, net))
+  const answeredAtMs = host.now()
+  if (answer.status === 'skip') return { skip: answer.reason }
+
+  const mirrors = [...reply.mirrors, ...settings.config.mirrors]
+  const startMs = Math.max(Date.parse(settings.config.timeFloor), claimedTimeMs(answer.envelope) ?? 0)
+  const { refreshed, accepted: plan } = await reporter.during('metadata', async () => {
+    const found = await refreshMetadata(agent, {
+      mirrors,
+      now: new Date(startMs),
+      accept: (fresh) => {
+        const nowMs = startMs + (host.now() - answeredAtMs)
+        return verifyPlan(agent, session, { envelope: answer.envelope, refreshed: fresh, nowMs })
+      },
+    })
+    reporter.note({ ...found.refreshed.versions })
+    return found
+  })
+  await console.line(`plan: ${plan.target}, issued ${plan.issuedAt}`)
+  for (const sentence of plan.because) await console.line(`plan: because ${printable(sentence, 300)}`)
+  const { versions } = refreshed
+  await console.line(`metadata: verified, timestamp ${versions.timestamp}, targets ${versions.targets}`)
+
+  const artifact = await reporter.during('manifest', async () => {
+    const release = await chooseRelease(agent, plan, { refreshed, mirrors, hardwareIds })
+    reporter.note({ target: release.path, releaseCounter: release.custom.releaseCounter })
+    return fetchArtifact(agent, mirrors, release)
+  })
+  await console.line(`manifest: verified, ${plan.manifestDigest}`)
+  const content = await reporter.during('blobs', () => fetchContent(agent, mirrors, artifact, plan))
+  await console.line('blobs: verified')
+  await reporter.during('kexec', () => loadKernel(agent, content, plan))
+  await console.line(`kexec: starting ${plan.target}`)
+  await farewell(agent, session)
+  return startKernel(agent)
+}
+
+/** The last events of this kernel: once kexec starts, nobody is left to send them. */
+async function farewell(agent: Agent, session: Session): Promise<void> {
+  if (await agent.reporter.flush({ attempts: 2 })) return
+  await agent.console.line(`report: ${session.server} does not take the last events; going on without`)
+}

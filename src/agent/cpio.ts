@@ -1,0 +1,79 @@
+/**
+ * The small archive in front of a signed initrd, made from a plan's files. Later archives overwrite files of earlier
+ * ones, so signed files win; and what is written here are regular files in one folder, nothing else.
+ *
+ *     offset  chars  newc header (Linux, Documentation/driver-api/early-userspace/buffer-format.rst)
+ *     0       6      magic "070701"
+ *     6       13×8   ino mode uid gid nlink mtime filesize maj min rmaj rmin namesize check, in hexadecimal
+ *     110            name and NUL, zeros to a multiple of 4, data, zeros to a multiple of 4
+ */
+import { fromBase64 } from '../crypto/encoding.ts'
+import { MusterError } from '../errors.ts'
+import { type PlanFile, planLimits } from '../protocol/plan.ts'
+import { encodeUtf8 } from '../wire/utf8.ts'
+import { concatBytes, printable } from './text.ts'
+
+export type ArchiveFile = { name: string; mode: number; bytes: Uint8Array }
+
+const folder = 'muster'
+const folderMode = 0o040755
+const regularMode = 0o100000
+/** Read, write and execute for the owner, read and execute for others: no set-id bits, no file type, no open write. */
+const allowedMode = 0o755
+
+/**
+ * Attacker-controlled where the server is, though signed.
+ * @throws MusterError `file-refused` naming the first file that does not pass
+ */
+export function checkFiles(files: readonly PlanFile[]): ArchiveFile[] {
+  const names = new Set<string>()
+  return files.map(({ name, mode, bytes }) => {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+      throw refused(name, 'a name has letters, digits, ".", "_" and "-" only, at most 64, and no folder')
+    if (names.has(name)) throw refused(name, 'two files have this name')
+    names.add(name)
+    if (!Number.isInteger(mode) || mode < 0 || (mode & ~allowedMode) !== 0)
+      throw refused(name, `mode ${mode.toString(8)} has more than the permissions 755 of a regular file`)
+    const content = decode(name, bytes)
+    if (content.length > planLimits.fileBytes)
+      throw refused(name, `it has ${content.length} bytes, at most ${planLimits.fileBytes} are allowed`)
+    return { name, mode, bytes: content }
+  })
+}
+
+function decode(name: string, text: string): Uint8Array {
+  try {
+    return fromBase64(text)
+  } catch {
+    throw refused(name, 'its content is not base64')
+  }
+}
+
+/** Owner root, time 0: the same files give the same bytes. Ends on a multiple of 512; empty where there are no files. */
+export function encodeCpio(files: readonly ArchiveFile[]): Uint8Array {
+  if (files.length === 0) return new Uint8Array()
+  const entries = [
+    entry({ inode: 1, mode: folderMode, name: folder, bytes: new Uint8Array() }),
+    ...files.map(({ name, mode, bytes }, index) =>
+      entry({ inode: index + 2, mode: regularMode | mode, name: `${folder}/${name}`, bytes }),
+    ),
+    entry({ inode: 0, mode: 0, name: 'TRAILER!!!', bytes: new Uint8Array() }),
+  ]
+  return padded(concatBytes(entries), 512)
+}
+
+function entry(file: { inode: number; mode: number; name: string; bytes: Uint8Array }): Uint8Array {
+  const name = encodeUtf8(`${file.name}\0`)
+  const links = file.mode === folderMode ? 2 : 1
+  const fields = [file.inode, file.mode, 0, 0, links, 0, file.bytes.length, 0, 0, 0, 0, name.length, 0]
+  const header = `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`
+  return concatBytes([padded(concatBytes([encodeUtf8(header), name]), 4), padded(file.bytes, 4)])
+}
+
+function padded(bytes: Uint8Array, multiple: number): Uint8Array {
+  return concatBytes([bytes, new Uint8Array((multiple - (bytes.length % multiple)) % multiple)])
+}
+
+function refused(name: string, reason: string): MusterError {
+  return new MusterError('file-refused', `The plan's file "${printable(name, 80)}" is refused: ${reason}.`)
+}

@@ -1,0 +1,55 @@
+/** Loads the verified files and jumps. What was hashed is what is loaded: the files are this agent's alone. */
+import { MusterError } from '../../errors.ts'
+import type { Plan } from '../../protocol/plan.ts'
+import type { Agent } from '../agent.ts'
+import { commandLine } from '../arguments.ts'
+import { run } from '../program.ts'
+import { asciiText, printable } from '../text.ts'
+import type { Content } from './content.ts'
+
+/**
+ * `kexec -s`: the kernel reads the files itself (kexec_file_load) and, locked down, checks its signature on them. That
+ * call takes no device tree, so an artifact with one is loaded the older way.
+ * @throws MusterError `argument-refused`, `kexec-locked-down`, `kexec-failed`
+ */
+export async function loadKernel(agent: Agent, content: Content, plan: Plan): Promise<void> {
+  const line = commandLine(content.commandLine, plan.arguments, agent.limits.commandLineBytes)
+  const { kernelPath, initrdPath, dtbPath } = content
+  const argv = ['kexec', dtbPath === undefined ? '-s' : '-c', '-l', kernelPath, `--command-line=${line}`]
+  if (initrdPath !== undefined) argv.push(`--initrd=${initrdPath}`)
+  if (dtbPath !== undefined) argv.push(`--dtb=${dtbPath}`)
+  const { status, stdout, stderr } = await run(agent.host, argv)
+  if (status === 0) return
+  const complaint = printable(`${stderr} ${asciiText(stdout)}`, 300) || `status ${status}`
+  if (await isLockedDown(agent, complaint))
+    throw new MusterError(
+      'kexec-locked-down',
+      `This machine's kernel is locked down and takes only kernels with a signature it trusts: ${complaint}. ` +
+        'Publish a kernel signed for it, or boot the agent without Secure Boot.',
+    )
+  throw new MusterError('kexec-failed', `kexec does not load the kernel: ${complaint}.`)
+}
+
+/**
+ * Ends this kernel, so it returns only by its failure.
+ * @throws MusterError `kexec-failed`
+ */
+export async function startKernel(agent: Agent): Promise<never> {
+  const { status, stdout, stderr } = await run(agent.host, ['kexec', '-e'])
+  const complaint = printable(`${stderr} ${asciiText(stdout)}`, 300) || `status ${status}`
+  throw new MusterError('kexec-failed', `kexec does not start the loaded kernel: ${complaint}.`)
+}
+
+/**
+ * ENOKEY, EKEYREJECTED and EBADMSG come only of signatures. EPERM has other causes too, so the kernel is asked:
+ * kernel_lockdown(7), the mode in force stands in brackets.
+ */
+async function isLockedDown(agent: Agent, complaint: string): Promise<boolean> {
+  if (/required key not available|key was rejected|bad message/i.test(complaint)) return true
+  if (!/not permitted|permission denied/i.test(complaint)) return false
+  const mode = asciiText(await agent.host.readFile(`${agent.folders.sys}/kernel/security/lockdown`, 256))
+  if (/\[(?:integrity|confidentiality)\]/.test(mode)) return true
+  // Where securityfs is not mounted its log tells: security/lockdown/lockdown.c.
+  const log = asciiText((await run(agent.host, ['dmesg'], 1_000_000)).stdout)
+  return /Lockdown: .*kexec|Kernel is locked down/.test(log)
+}
