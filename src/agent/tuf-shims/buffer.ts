@@ -15,8 +15,10 @@ export class Bytes extends Uint8Array<ArrayBuffer> {
 /** With esbuild's `inject`, the free identifier `Buffer` in any bundled file is this. */
 export const Buffer = {
   from(value: string | ArrayLike<number>, encoding: 'utf8' | 'hex' = 'utf8'): Bytes {
-    const bytes = typeof value !== 'string' ? value : encoding === 'hex' ? fromHex(value) : encodeUtf8(value)
-    return Bytes.from(bytes) as Bytes
+    const bytes = typeof value !== 'string' ? value : encoding === 'hex' ? fromHex(value) : encode(value)
+    const copy = new Bytes(new ArrayBuffer(bytes.length))
+    copy.set(bytes)
+    return copy
   },
 
   concat(parts: readonly Uint8Array[]): Bytes {
@@ -28,4 +30,12 @@ export const Buffer = {
     }
     return bytes
   },
+}
+
+/** Metadata of hundreds of kilobytes is ASCII: no list of numbers for it. */
+function encode(text: string): Uint8Array<ArrayBuffer> {
+  if (!/^[\u0000-\u007f]*$/.test(text)) return encodeUtf8(text)
+  const bytes = new Uint8Array(text.length)
+  for (let index = 0; index < bytes.length; index++) bytes[index] = text.charCodeAt(index)
+  return bytes
 }

@@ -2,7 +2,7 @@
 import type { Crypto, HashAlgorithm } from '../../crypto/crypto.ts'
 import { type PublicKey, parsePublicKey, toPem } from '../../crypto/public-key.ts'
 import { MusterError } from '../../errors.ts'
-import { Buffer, Bytes } from './buffer.ts'
+import { Buffer } from './buffer.ts'
 
 // tuf-js imports its cryptography instead of taking it as a parameter, so this one module has state.
 let provided: Crypto | undefined
@@ -22,14 +22,14 @@ const hashes: readonly string[] = ['sha256', 'sha384', 'sha512'] satisfies HashA
 
 function createHash(algorithm: string) {
   if (!hashes.includes(algorithm)) throw new Error(`hash algorithm ${algorithm} is not supported`)
-  let message = new Bytes(new ArrayBuffer(0))
+  const parts: Uint8Array[] = []
   const hash = {
     update(data: string | Uint8Array) {
-      message = Buffer.concat([message, typeof data === 'string' ? Buffer.from(data) : data])
+      parts.push(typeof data === 'string' ? Buffer.from(data) : data)
       return hash
     },
     digest(encoding?: 'hex') {
-      const digest = Buffer.from(crypto().hash(algorithm as HashAlgorithm, message))
+      const digest = Buffer.from(crypto().hash(algorithm as HashAlgorithm, Buffer.concat(parts)))
       return encoding === 'hex' ? digest.toString('hex') : digest
     },
   }
