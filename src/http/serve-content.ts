@@ -16,11 +16,16 @@ export type Content = {
   contentType: string
   /** The whole without a range. Called at most once, never for HEAD or 304. Destroyed when the client goes away. */
   stream(range?: ByteRange): Readable | Promise<Readable>
+  /** Gives back what is open when no stream was taken (HEAD, 304, 416): a stream gives it back itself. */
+  close?(): unknown
 }
 
 export type ContentDecision = { status: 200 | 304 | 412 | 416 } | { status: 206; range: ByteRange }
 
-/** Answers a GET or HEAD for `content`; `return serveContent(…)` from a fastify handler. Errors of the stream end the connection. */
+/**
+ * Answers a GET or HEAD for `content`; `return serveContent(…)` from a fastify handler. Errors of the stream end the
+ * connection.
+ */
 export async function serveContent(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -29,17 +34,17 @@ export async function serveContent(
   const { size, contentType } = content
   const decision = decideContent(request.method, request.headers, content)
   reply.header('etag', `"${content.etag}"`).header('accept-ranges', 'bytes').code(decision.status)
-  if (decision.status === 304) return reply.send(nothing())
+  if (decision.status === 304) return sendNothing(reply, content)
   if (decision.status === 416) reply.header('content-range', `bytes */${size}`)
   if (decision.status === 416 || decision.status === 412) {
-    return reply.header('content-length', 0).send(nothing())
+    return sendNothing(reply.header('content-length', 0), content)
   }
 
   const range = decision.status === 206 ? decision.range : undefined
   const length = range === undefined ? size : range.end - range.start + 1
   if (range !== undefined) reply.header('content-range', `bytes ${range.start}-${range.end}/${size}`)
   reply.header('content-type', contentType).header('content-length', length)
-  if (request.method === 'HEAD' || length === 0) return reply.send(nothing())
+  if (request.method === 'HEAD' || length === 0) return sendNothing(reply, content)
 
   const stream = await content.stream(range)
   // A file that shrank after its size was taken ends early without an error. The client must not wait for the rest, nor
@@ -103,9 +108,8 @@ function tags(list: string): string[] {
   return list.match(/\*|(?:W\/)?"[^"]*"/g) ?? []
 }
 
-/**
- * A body of nothing as a stream: fastify's own HEAD routes replace the content-length of any other empty payload by 0.
- */
-function nothing(): Readable {
-  return Readable.from([])
+/** A body of nothing as a stream: fastify's own HEAD routes replace the content-length of any other empty payload by 0. */
+async function sendNothing(reply: FastifyReply, content: Content): Promise<FastifyReply> {
+  await content.close?.()
+  return reply.send(Readable.from([]))
 }

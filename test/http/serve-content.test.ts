@@ -11,6 +11,7 @@ import { decideContent, serveContent } from '../../src/http/serve-content.ts'
 const bytes = Buffer.from('0123456789abcdef')
 let opened = 0
 let destroyed = 0
+let closed = 0
 let app: FastifyInstance
 let folder: string
 
@@ -22,6 +23,9 @@ beforeAll(async () => {
       size: bytes.length,
       etag: 'v1',
       contentType: 'application/octet-stream',
+      close() {
+        closed++
+      },
       stream(range) {
         opened++
         return Readable.from([range ? bytes.subarray(range.start, range.end + 1) : bytes])
@@ -151,6 +155,17 @@ describe('a file served to firmware', () => {
       expect(opened).toBe(before)
     },
   )
+
+  test('what was opened is given back once: by its stream, or without one by itself', async () => {
+    const [openedBefore, closedBefore] = [opened, closed]
+    await get({}, 'HEAD')
+    await get({ 'if-none-match': '*' })
+    await get({ range: 'bytes=99-' })
+    expect([opened, closed]).toEqual([openedBefore, closedBefore + 3])
+    await get({})
+    await get({ range: 'bytes=0-3' })
+    expect([opened, closed]).toEqual([openedBefore + 2, closedBefore + 3])
+  })
 
   test('If-Match with another version: 412', async () => {
     expect((await get({ 'if-match': '"v2"' })).status).toBe(412)
