@@ -1,0 +1,320 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { errorCodeOf, MusterError } from '../../src/errors.ts'
+import { silentLog } from '../../src/log.ts'
+import type { TftpFile, TftpRequest } from '../../src/tftp/file.ts'
+import type { TftpLimits } from '../../src/tftp/limits.ts'
+import { createTftpServer, type TftpServer, type TransferReport } from '../../src/tftp/server.ts'
+import { RawClient } from './raw-client.ts'
+
+type Site = AsyncDisposable & {
+  server: TftpServer
+  port: number
+  asked: TftpRequest[]
+  reports: TransferReport[]
+  openFiles(): number
+}
+
+const files: Record<string, Buffer> = {
+  empty: Buffer.alloc(0),
+  small: Buffer.from('hello\n'),
+  'exact-block': randomBytes(1024),
+  large: randomBytes(300_000),
+  huge: randomBytes(2_000_000),
+}
+
+/** A server on loopback that offers `files`, and `broken`, `slow`, `secret`, `lying` by their names. */
+async function site(limits: Partial<TftpLimits> = {}, host = '127.0.0.1'): Promise<Site> {
+  const asked: TftpRequest[] = []
+  const reports: TransferReport[] = []
+  let open = 0
+  const server = createTftpServer({
+    log: silentLog,
+    limits,
+    onTransfer: (report) => reports.push(report),
+    open: async (request): Promise<TftpFile> => {
+      asked.push(request)
+      const { filename } = request
+      if (filename === 'slow') await sleep(200)
+      if (filename === 'secret') throw new MusterError('access-denied', 'not for you')
+      if (filename === 'broken') throw new RangeError('nobody foresaw this')
+      const content =
+        files[filename] ?? (filename === 'slow' || filename === 'lying' ? files['large'] : undefined)
+      if (content === undefined) throw new MusterError('file-not-found', `there is no ${filename}`)
+      open += 1
+      return {
+        size: content.length,
+        read: async (offset, length) =>
+          filename === 'lying' && offset > 100_000
+            ? new Uint8Array()
+            : // Short reads are allowed, so this file system makes them.
+              content.subarray(offset, offset + Math.min(length, 40_000)),
+        close: async () => {
+          open -= 1
+        },
+      }
+    },
+  })
+  const { port } = await server.listen({ host, port: 0 })
+  return {
+    server,
+    port,
+    asked,
+    reports,
+    openFiles: () => open,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  }
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let step = 0; step < 200 && !condition(); step += 1) await sleep(10)
+  expect(condition()).toBe(true)
+}
+
+describe('a TFTP server', () => {
+  test.each(Object.keys(files))('sends %s as it is', async (name) => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    expect(await client.fetch(name, here.port)).toEqual(files[name])
+    const options = { blksize: '1400', windowsize: '1', tsize: '0' }
+    expect(await client.fetch(name, here.port, options)).toEqual(files[name])
+    await until(() => here.server.stats().active === 0)
+    expect(here.openFiles()).toBe(0)
+    expect(here.server.stats().outcomes.completed).toBe(2)
+  })
+
+  test('answers options with what is granted, the size among them', async () => {
+    await using here = await site({ mtuBytes: 1500 })
+    await using client = await RawClient.open()
+    client.read('large', here.port, {
+      BLKSIZE: '8192',
+      tsize: '0',
+      windowsize: '64',
+      timeout: '5',
+      rubbish: '1',
+    })
+    const answer = await client.next()
+    expect(answer?.packet).toEqual({
+      op: 'oack',
+      options: new Map([
+        ['blksize', '1468'],
+        ['tsize', '300000'],
+        ['windowsize', '16'],
+        ['timeout', '5'],
+      ]),
+    })
+    expect(answer?.port).not.toBe(here.port)
+  })
+
+  test('speaks IPv6, where a block is 20 bytes smaller', async () => {
+    await using here = await site({}, '::1')
+    await using client = await RawClient.open('::1')
+    client.read('large', here.port, { blksize: '8192' })
+    expect((await client.next())?.packet).toEqual({ op: 'oack', options: new Map([['blksize', '1448']]) })
+    await using other = await RawClient.open('::1')
+    expect(await other.fetch('large', here.port)).toEqual(files['large'])
+    expect(here.asked[1]?.client.address).toBe('::1')
+  })
+
+  test('hands names on in one form, with the client and the mode', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    expect(await client.fetch('/\\small', here.port, {}, 'NetASCII')).toEqual(Buffer.from('hello\r\n'))
+    expect(here.asked).toMatchObject([
+      { filename: 'small', client: { address: '127.0.0.1' }, mode: 'netascii' },
+    ])
+  })
+
+  test.each([
+    ['missing', 'error 1: file not found'],
+    ['secret', 'error 2: access denied'],
+    ['../secret', 'error 2: access denied'],
+    ['x'.repeat(300), 'error 2: access denied'],
+    ['broken', 'error 0: server error'],
+  ])('answers a request for %s with %s', async (name, message) => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    await expect(client.fetch(name, here.port)).rejects.toThrow(message)
+    expect(here.server.stats()).toMatchObject({ refused: 1, active: 0 })
+  })
+
+  test('refuses to be written to, and modes that nobody uses', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.send({ op: 'write', filename: 'small', mode: 'octet', options: new Map() }, here.port)
+    expect((await client.next())?.packet).toMatchObject({ op: 'error', code: 4 })
+    await expect(client.fetch('small', here.port, {}, 'mail')).rejects.toThrow('error 4')
+    expect(here.asked).toEqual([])
+  })
+
+  test('answers the same request twice without a second transfer', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('large', here.port, { tsize: '0' })
+    const first = await client.next()
+    client.read('large', here.port, { tsize: '0' })
+    const second = await client.next()
+    expect(second).toEqual(first)
+    expect(here.asked).toHaveLength(1)
+    expect(here.server.stats()).toMatchObject({ duplicates: 1, active: 1 })
+  })
+
+  test('a request that is repeated while the file is being opened opens it once', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('slow', here.port)
+    client.read('slow', here.port)
+    expect(await client.fetch('slow', here.port)).toEqual(files['large'])
+    expect(here.asked).toHaveLength(1)
+  })
+
+  test('a client that asks for another file from the same port has given up the first', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('large', here.port)
+    await client.next()
+    expect(await client.fetch('small', here.port)).toEqual(files['small'])
+    await until(() => here.openFiles() === 0)
+    expect(here.reports.map((report) => report.outcome)).toEqual(['cancelled', 'completed'])
+  })
+
+  test('a stranger at a transfer’s port is told so, and the transfer goes on', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    await using stranger = await RawClient.open()
+    client.read('large', here.port, { blksize: '1024' })
+    const oack = await client.next()
+    const port = oack?.port ?? 0
+    stranger.send({ op: 'error', code: 0, message: 'stop' }, port)
+    stranger.send({ op: 'ack', block: 0 }, port)
+    const answers = [await stranger.next(), await stranger.next(100)]
+    expect(answers).toMatchObject([{ packet: { op: 'error', code: 5 } }, undefined])
+    client.send({ op: 'ack', block: 0 }, port)
+    expect((await client.next())?.packet).toMatchObject({ op: 'data', block: 1 })
+    expect(here.server.stats().unknownPeers).toBe(2)
+  })
+
+  test('an error after the OACK is a client that asked for the size', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('large', here.port, { tsize: '0' })
+    const oack = await client.next()
+    client.send({ op: 'error', code: 8, message: 'User aborted the transfer' }, oack?.port ?? 0)
+    await until(() => here.server.stats().outcomes.probed === 1)
+    expect(here.openFiles()).toBe(0)
+  })
+
+  test('sends a lost block again, sooner than any client would ask', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('large', here.port, { blksize: '1024' })
+    const oack = await client.next()
+    client.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+    const started = performance.now()
+    expect((await client.next())?.packet).toMatchObject({ op: 'data', block: 1 })
+    expect((await client.next())?.packet).toMatchObject({ op: 'data', block: 1 })
+    expect(performance.now() - started).toBeLessThan(500)
+  })
+
+  test('a file that turns out shorter than announced does not look complete', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    await expect(client.fetch('lying', here.port)).rejects.toThrow('error 0: server error')
+    await until(() => here.server.stats().outcomes.failed === 1)
+    expect(here.openFiles()).toBe(0)
+  })
+
+  test('one address has so many transfers at a time, and others are served all the same', async () => {
+    await using here = await site({ maxTransfersPerClient: 2, firstRetransmitMs: 5000 })
+    const busy = await Promise.all([1, 2].map(() => RawClient.open()))
+    for (const client of busy) {
+      client.read('huge', here.port, { blksize: '512' })
+      const oack = await client.next()
+      client.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+      const data = await client.next()
+      client.send({ op: 'ack', block: 1 }, data?.port ?? 0)
+      await client.next()
+    }
+    await using third = await RawClient.open()
+    const keepAlive = busy.map((client) => acknowledgeAll(client))
+    await expect(third.fetch('small', here.port)).rejects.toThrow('error 0: too many transfers')
+    await using neighbour = await RawClient.open('127.0.0.2', '127.0.0.1')
+    expect(await neighbour.fetch('small', here.port)).toEqual(files['small'])
+    await Promise.all(keepAlive)
+    await Promise.all(busy.map((client) => client[Symbol.asyncDispose]()))
+  })
+
+  test('who never answered gives way to who asks now', async () => {
+    await using here = await site({ maxTransfers: 2 })
+    await using ghost = await RawClient.open()
+    await using ghost2 = await RawClient.open()
+    ghost.read('large', here.port, { tsize: '0' })
+    await ghost.next()
+    ghost2.read('large', here.port, { tsize: '0' })
+    await ghost2.next()
+    await using client = await RawClient.open()
+    expect(await client.fetch('large', here.port)).toEqual(files['large'])
+    expect(here.reports[0]).toMatchObject({ outcome: 'cancelled', request: { filename: 'large' } })
+  })
+
+  test('above its rate an address is not answered', async () => {
+    await using here = await site({ maxRequestBurstPerClient: 3, maxRequestsPerSecondPerClient: 0.001 })
+    await using client = await RawClient.open()
+    for (let request = 0; request < 5; request += 1) client.read(`missing-${request}`, here.port)
+    for (let answer = 0; answer < 3; answer += 1) expect(await client.next()).toBeDefined()
+    expect(await client.next(100)).toBeUndefined()
+    expect(here.server.stats()).toMatchObject({ requests: 5, refused: 3, rateLimited: 2 })
+  })
+
+  test('rubbish at the port is counted, and the next client is served', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    const rubbish = [[], [0], [0, 1], [0, 1, 65], [0, 3, 0, 1], [0, 4, 0, 1], [0, 9, 9, 9], [255, 255]]
+    for (const bytes of rubbish) client.send(Uint8Array.from(bytes), here.port)
+    client.send(Buffer.concat([Buffer.from([0, 1]), Buffer.alloc(60_000, 65)]), here.port)
+    for (let packet = 0; packet < 200; packet += 1)
+      client.send(Buffer.concat([Buffer.from([0, 1]), randomBytes(packet)]), here.port)
+    await until(() => here.server.stats().malformed >= rubbish.length + 1)
+    await using other = await RawClient.open()
+    expect(await other.fetch('small', here.port)).toEqual(files['small'])
+  })
+
+  test('stopping it tells its clients, and leaves no port and no file open', async () => {
+    const here = await site()
+    await using client = await RawClient.open()
+    client.read('large', here.port)
+    await client.next()
+    await here.server[Symbol.asyncDispose]()
+    expect((await client.next())?.packet).toMatchObject({ op: 'error', code: 0 })
+    expect(here.openFiles()).toBe(0)
+    await using again = createTftpServer({ log: silentLog, open: () => Promise.reject(new Error()) })
+    expect(await again.listen({ host: '127.0.0.1', port: here.port })).toEqual({
+      host: '127.0.0.1',
+      port: here.port,
+    })
+  })
+
+  test('a port in use is said, with the way out', async () => {
+    await using here = await site()
+    await using second = createTftpServer({ log: silentLog, open: () => Promise.reject(new Error()) })
+    const failure = await second.listen({ host: '127.0.0.1', port: here.port }).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    expect(errorCodeOf(failure)).toBe('listen-failed')
+    expect(String(failure)).toContain(`127.0.0.1:${here.port} cannot be opened: another program uses it`)
+  })
+})
+
+/** Answers what arrives for half a second, so that the server sees a client at work. */
+async function acknowledgeAll(client: RawClient): Promise<void> {
+  const end = performance.now() + 500
+  while (performance.now() < end) {
+    const received = await client.next(100)
+    if (received?.packet.op === 'data') {
+      await sleep(5)
+      client.send({ op: 'ack', block: received.packet.block }, received.port)
+    }
+  }
+}
