@@ -1,0 +1,118 @@
+/**
+ * The metadata of one repository on disk, in the very bytes that were signed: what /tuf/<repository>/metadata/ serves.
+ *
+ *     <N>.root.json      every version for ever: an agent made years ago walks from its own root to today's
+ *     <N>.targets.json   written before anything names it; the last few stay for clients that are still reading
+ *     <N>.snapshot.json  the same
+ *     timestamp.json     names the newest snapshot; replaced last and at once, so a client sees the old state or the new
+ *
+ * A crash between two writes leaves files that no timestamp names; the next commit writes over them.
+ */
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { MusterError } from '../errors.ts'
+import { removeUnfinishedWrites, writeFileDurably } from '../store/durable-files.ts'
+import { type SignedOf, type TopLevelRole, validateMetadata } from '../tuf/validate.ts'
+
+/** A metadata file: its bytes as signed, and what they say. `signed` is well-formed, not verified. */
+export type MetadataFile<Role extends TopLevelRole> = {
+  name: string
+  bytes: Uint8Array
+  signed: SignedOf<Role>
+}
+
+/** One state of a repository: what timestamp.json leads to, and the newest root. */
+export type RepositoryState = { [Role in TopLevelRole]: MetadataFile<Role> }
+
+export type RepositoryFiles = {
+  /** The bytes of `timestamp.json`, `<N>.root.json`, …; undefined for any other name and for what is not there. */
+  read(name: string): Promise<Uint8Array | undefined>
+  /**
+   * The state that is served now; undefined when there is none at all.
+   * @throws MusterError `repository-not-found` when a part of it is missing, `metadata-invalid` when one is damaged
+   */
+  current(): Promise<RepositoryState | undefined>
+  /** Root versions that are here, ascending. */
+  rootVersions(): Promise<number[]>
+  /** Writes files by name: roots first, timestamp.json last. Whatever is interrupted leaves the state before. */
+  commit(files: ReadonlyMap<string, Uint8Array>): Promise<void>
+}
+
+const namePattern = /^(?:(?:[1-9]\d{0,9})\.(?:root|targets|snapshot)|timestamp)\.json$/
+const versionsKept = 16
+
+export async function openRepositoryFiles(directory: string): Promise<RepositoryFiles> {
+  await mkdir(directory, { recursive: true })
+  await removeUnfinishedWrites(directory)
+
+  async function read(name: string): Promise<Uint8Array | undefined> {
+    // Names come from URLs: attacker-controlled, so nothing but the pattern reaches the disk.
+    if (!namePattern.test(name)) return undefined
+    try {
+      return await readFile(join(directory, name))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  async function load<Role extends TopLevelRole>(role: Role, name: string): Promise<MetadataFile<Role>> {
+    const bytes = await read(name)
+    if (bytes === undefined) {
+      const sentence = `${name} is missing from ${directory}; restore it from a backup, or pull it again from upstream.`
+      throw new MusterError('repository-not-found', sentence, { details: { directory, name } })
+    }
+    return { name, bytes, signed: validateMetadata(role, name, bytes).signed }
+  }
+
+  async function versionsOf(role: 'root' | 'targets' | 'snapshot'): Promise<number[]> {
+    const pattern = new RegExp(`^([1-9]\\d{0,9})\\.${role}\\.json$`)
+    const found = (await readdir(directory)).map((name) => pattern.exec(name)?.[1])
+    return found
+      .filter((version) => version !== undefined)
+      .map(Number)
+      .sort((a, b) => a - b)
+  }
+
+  /** What no timestamp can name any more; roots stay. */
+  async function removeOld(role: 'targets' | 'snapshot'): Promise<void> {
+    for (const version of (await versionsOf(role)).slice(0, -versionsKept)) {
+      await rm(join(directory, `${version}.${role}.json`), { force: true })
+    }
+  }
+
+  return {
+    read,
+    rootVersions: () => versionsOf('root'),
+
+    async current() {
+      const newestRoot = (await versionsOf('root')).at(-1)
+      if (newestRoot === undefined && (await read('timestamp.json')) === undefined) return undefined
+      const root = await load('root', `${newestRoot ?? 1}.root.json`)
+      const timestamp = await load('timestamp', 'timestamp.json')
+      const snapshotVersion = timestamp.signed.meta['snapshot.json'].version
+      const snapshot = await load('snapshot', `${snapshotVersion}.snapshot.json`)
+      const targetsVersion = snapshot.signed.meta['targets.json']?.version
+      const targets = await load('targets', `${targetsVersion}.targets.json`)
+      return { root, timestamp, snapshot, targets }
+    },
+
+    async commit(files) {
+      for (const [name, bytes] of inOrder(files)) {
+        if (!namePattern.test(name)) throw new MusterError('internal', `"${name}" is not a metadata file.`)
+        await writeFileDurably(join(directory, name), bytes)
+      }
+      await removeOld('targets')
+      await removeOld('snapshot')
+    },
+  }
+}
+
+const order = ['root', 'targets', 'snapshot', 'timestamp']
+
+function inOrder(files: ReadonlyMap<string, Uint8Array>): [string, Uint8Array][] {
+  const rank = (name: string) => order.findIndex((role) => name.includes(role))
+  // Root versions in the order of their numbers: a gap in the chain would stop every client behind it.
+  const version = (name: string) => Number.parseInt(name, 10) || 0
+  return [...files].sort(([a], [b]) => rank(a) - rank(b) || version(a) - version(b))
+}
