@@ -5,12 +5,15 @@
 import type { Readable } from 'node:stream'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { manifestLimits } from '../oci/manifest.ts'
 import { type AdminRoute, route } from './admin-route.ts'
 
 export type BlobDeciders = {
   /** Bytes of a whole blob; undefined when it is not here. */
   size(digest: string): Promise<number | undefined>
   partialSize(digest: string): Promise<number>
+  /** @throws MusterError blob-unavailable, manifest-too-large when it has more than `maxBytes` */
+  readAll(digest: string, maxBytes: number): Promise<Uint8Array>
   write(
     blob: { digest: string; size: number },
     source: AsyncIterable<Uint8Array>,
@@ -28,7 +31,7 @@ const digestParams = z.object({
 /** The greatest single blob: a rootfs is a few GB, and a length is needed before the first byte. */
 const blobBytesMax = 64 * 2 ** 30
 
-export function blobRoutes(blobs: BlobDeciders): Record<'head' | 'put', AdminRoute> {
+export function blobRoutes(blobs: BlobDeciders): Record<'head' | 'get' | 'put', AdminRoute> {
   return {
     head: route({
       summary:
@@ -41,6 +44,16 @@ export function blobRoutes(blobs: BlobDeciders): Record<'head' | 'put', AdminRou
         if (whole !== undefined) return reply.header('content-length', whole).send()
         const partial = await blobs.partialSize(digest)
         return reply.code(202).header('upload-offset', partial).header('content-length', 0).send()
+      },
+    }),
+
+    get: route({
+      summary: 'A small blob (manifests, channel documents): what a publisher verifies before it signs',
+      group: 'content',
+      params: digestParams,
+      async handle({ params, reply }) {
+        const bytes = await blobs.readAll(`sha256:${params.hex}`, manifestLimits.bytes)
+        return reply.type('application/octet-stream').send(Buffer.from(bytes))
       },
     }),
 

@@ -1,22 +1,17 @@
 /** Clusters: what machines join. Their secrets go in and never come out: an answer only says which are set. */
 import { z } from 'zod'
-import { document, documentName } from './admin-profiles.ts'
+import { document, documentName, type NamedDocument, named } from './admin-profiles.ts'
 import { route } from './admin-route.ts'
 
-const clusterView = z.object({
-  name: z.string(),
-  document: document.describe('Without the values of secrets'),
-  secrets: z.array(z.string()).describe('Names of the secrets that are set'),
-  updatedAt: z.string(),
-})
-export type ClusterView = z.output<typeof clusterView>
+const given = z.looseObject({ name: z.string().optional() }).describe('docs/clusters.md has every member')
 
+/** Documents that come out of here hold no secret values, only that there are some. */
 export type ClusterDeciders = {
-  list(): Promise<ClusterView[]>
+  list(): Promise<NamedDocument[]>
   /** @throws MusterError cluster-not-found */
-  get(name: string): Promise<ClusterView>
+  get(name: string): Promise<NamedDocument>
   /** A secret without a value keeps the one it had. @throws MusterError cluster-invalid */
-  put(name: string, document: Record<string, unknown>): Promise<void>
+  put(document: NamedDocument): Promise<NamedDocument>
   /** @throws MusterError cluster-invalid while a profile names it */
   remove(name: string): Promise<void>
 }
@@ -27,26 +22,23 @@ export function clusterRoutes(clusters: ClusterDeciders) {
     list: route({
       summary: 'All clusters by name, without secret values',
       group,
-      reply: z.object({ items: z.array(clusterView) }),
+      reply: z.object({ items: z.array(document) }),
       handle: async () => ({ items: await clusters.list() }),
     }),
     get: route({
       summary: 'One cluster, without secret values',
       group,
       params: documentName,
-      reply: clusterView,
+      reply: document,
       handle: ({ params }) => clusters.get(params.name),
     }),
     put: route({
       summary: 'Make or replace a cluster; a secret without a value keeps the one it had',
       group,
       params: documentName,
-      body: document,
-      reply: clusterView,
-      async handle({ params, body }) {
-        await clusters.put(params.name, body)
-        return clusters.get(params.name)
-      },
+      body: given,
+      reply: document,
+      handle: async ({ params, body }) => clusters.put(named(params.name, body)),
     }),
     remove: route({
       summary: 'Remove a cluster that no profile names',

@@ -42,27 +42,21 @@ export type ImagesView = z.output<typeof images>
 
 const pullRequest = z.strictObject({
   reference: z.string().min(1).max(512).describe('<registry>/<name>:<tag> or …@sha256:<hex>'),
-  architectures: z
-    .array(z.enum(['amd64', 'arm64']))
-    .optional()
-    .describe('Of an index; all that are there unless told'),
+  arch: z.enum(['amd64', 'arm64']).optional().describe('Only this one of an index'),
 })
 export type PullRequest = z.output<typeof pullRequest>
 
 /** One line of the answer to a pull. */
 export type PullProgress =
-  | { kind: 'progress'; digest: string; bytes: number; totalBytes: number }
-  | {
-      kind: 'done'
-      manifests: { arch: string; digest: string; size: number; mediaType: string; ref: string }[]
-    }
+  | { kind: 'progress'; doneBytes: number; totalBytes: number; fetchedBytes: number }
+  | { kind: 'done'; manifests: { arch?: string; digest: string; size: number; mediaType: string }[] }
 
 export type ImageDeciders = {
   list(): Promise<ImagesView>
   /** Bytes into the blob store: nothing is released by it. @throws MusterError registry-*, manifest-*, blob-* */
   pull(request: PullRequest, signal: AbortSignal): AsyncIterable<PullProgress>
-  /** targets.json as signed. @throws MusterError repository-not-found */
-  targets(repository: string): Promise<Uint8Array>
+  /** A file of the repository's metadata as signed. @throws MusterError repository-not-found */
+  metadata(repository: string, name: string): Promise<Uint8Array | undefined>
   /**
    * Verifies targets N+1 as a client would, and signs snapshot and timestamp over it. The same bytes twice are no error.
    * @throws MusterError metadata-*, target-invalid, channel-invalid, release-*, repository-not-found
@@ -93,12 +87,16 @@ export function imageRoutes(releases: ImageDeciders, log: Log) {
         return sendStream(request, reply, (signal) => toItems(releases.pull(body, signal)), log)
       },
     }),
-    targets: route({
-      summary: 'targets.json in the bytes that were signed, to sign the next version over',
+    metadata: route({
+      summary:
+        'A metadata file in the bytes that were signed: a publisher verifies them, and signs the next version',
       group,
-      params,
+      params: params.extend({ file: z.string().max(64) }),
       async handle({ params, reply }) {
-        return reply.type('application/json').send(Buffer.from(await releases.targets(params.repository)))
+        const bytes = await releases.metadata(params.repository, params.file)
+        if (bytes === undefined)
+          throw new MusterError('file-not-found', `${params.repository} has no ${params.file}.`)
+        return reply.type('application/json').send(Buffer.from(bytes))
       },
     }),
     acceptTargets: route({

@@ -1,6 +1,6 @@
 /** Machines as people see and decide about them. */
 import { z } from 'zod'
-import { boot } from './admin-boots.ts'
+import { type BootView, boot } from './admin-boots.ts'
 import { page, pageQuery, toPage } from './admin-paging.ts'
 import { type AdminRoute, route } from './admin-route.ts'
 
@@ -39,7 +39,7 @@ const because = z.array(z.string())
 
 /** What a machine would boot now and why: the facts behind `muster machine why`. */
 export const why = z.object({
-  machine: machine.pick({ id: true, name: true, enrolment: true, trust: true }),
+  machine: z.object({ id: z.string(), name: z.string(), enrolment: z.string(), trust: z.string() }),
   eligibility: z.discriminatedUnion('status', [
     z.object({ status: z.literal('boot'), profile: z.string(), because }),
     z.object({ status: z.literal('wait'), reason: z.string() }),
@@ -90,31 +90,27 @@ const patch = z
 
 /** `machine` in arguments: id, node name, or MAC address. */
 export type MachineDeciders = {
-  list(query: {
-    after?: string
-    limit: number
-    enrolment?: MachineView['enrolment']
-    label?: string
-  }): Promise<MachineView[]>
+  list(query: { after?: string; limit: number; enrolment?: MachineView['enrolment'] }): Promise<MachineView[]>
   /** @throws MusterError machine-not-found, machine-ambiguous */
   get(machine: string): Promise<MachineView>
   /** @throws MusterError machine-not-found, request-invalid */
   patch(
     machine: string,
     change: { name?: string; labels?: Record<string, string | null> },
+    by: string,
   ): Promise<MachineView>
   /** Deciding twice the same is no error. @throws MusterError machine-not-found, identity-conflict */
   decide(machine: string, decision: 'approve' | 'quarantine' | 'retire', by: string): Promise<MachineView>
   /** Gone with its boots and events; its next hello makes a new record. */
-  forget(machine: string): Promise<void>
+  forget(machine: string, by: string): Promise<void>
   why(machine: string): Promise<WhyView>
-  boots(machine: string, query: { after?: string; limit: number }): Promise<z.output<typeof boot>[]>
+  /** Newest first. */
+  boots(machine: string, limit: number): Promise<BootView[]>
 }
 
 const params = z.object({ machine: z.string().min(1).max(128).describe('Id, node name, or MAC address') })
 const listQuery = pageQuery.extend({
   enrolment: machine.shape.enrolment.optional(),
-  label: z.string().max(200).optional().describe('name or name=value'),
 })
 
 export function machineRoutes(machines: MachineDeciders) {
@@ -156,7 +152,8 @@ export function machineRoutes(machines: MachineDeciders) {
       params,
       body: patch,
       reply: machine,
-      handle: ({ params, body }) => machines.patch(params.machine, defined(body)),
+      handle: ({ params, body, request }) =>
+        machines.patch(params.machine, defined(body), deciderOf(request)),
     }),
     approve: decide('approve', 'Let it boot what its profile says'),
     quarantine: decide('quarantine', 'Keep it from booting anything until it is approved again'),
@@ -165,8 +162,8 @@ export function machineRoutes(machines: MachineDeciders) {
       summary: 'Remove its record, boots and events; forgetting twice is no error',
       group,
       params,
-      async handle({ params }) {
-        await machines.forget(params.machine)
+      async handle({ params, request }) {
+        await machines.forget(params.machine, deciderOf(request))
         return undefined
       },
     }),
@@ -181,13 +178,9 @@ export function machineRoutes(machines: MachineDeciders) {
       summary: 'Its boots, newest first',
       group,
       params,
-      query: pageQuery,
-      reply: page(boot),
-      async handle({ params, query: { cursor, limit } }) {
-        const after = cursor === undefined ? {} : { after: cursor }
-        const found = await machines.boots(params.machine, { ...after, limit: limit + 1 })
-        return toPage(found, limit, (last) => last.id)
-      },
+      query: pageQuery.pick({ limit: true }),
+      reply: z.object({ items: z.array(boot) }),
+      handle: async ({ params, query }) => ({ items: await machines.boots(params.machine, query.limit) }),
     }),
   }
 }

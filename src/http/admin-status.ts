@@ -20,8 +20,8 @@ export const status = z.object({
   ),
   pin: z.string().optional().describe("The agent plane's public key, in curl's --pinnedpubkey form"),
   missing: z
-    .array(z.object({ what: z.string(), why: z.string(), way: z.string() }))
-    .describe('What a machine would need and is not there, why, and the way out'),
+    .array(z.object({ what: z.string(), code: z.string(), reason: z.string() }))
+    .describe('What a machine would need and is not there, and the reason with its way out'),
   agents: z.array(
     z.object({
       arch: z.string(),

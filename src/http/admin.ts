@@ -134,8 +134,9 @@ export async function createAdminPlane(options: {
     'GET /api/v1/images': images.list,
     'POST /api/v1/images/pull': images.pull,
     'HEAD /api/v1/blobs/sha256/:hex': blobs.head,
+    'GET /api/v1/blobs/sha256/:hex': blobs.get,
     'PUT /api/v1/blobs/sha256/:hex': blobs.put,
-    'GET /api/v1/repositories/:repository/targets': images.targets,
+    'GET /api/v1/repositories/:repository/metadata/:file': images.metadata,
     'POST /api/v1/repositories/:repository/targets': images.acceptTargets,
   })
   await app.ready()

@@ -6,10 +6,9 @@ import { join } from 'node:path'
 import { MusterError } from '../../src/errors.ts'
 import { type AdminDeciders, type AdminPlane, createAdminPlane } from '../../src/http/admin.ts'
 import type { BootWithConsole, EventView } from '../../src/http/admin-boots.ts'
-import type { ClusterView } from '../../src/http/admin-clusters.ts'
 import type { PullProgress } from '../../src/http/admin-images.ts'
 import type { MachineView } from '../../src/http/admin-machines.ts'
-import type { StoredDocument } from '../../src/http/admin-profiles.ts'
+import type { NamedDocument } from '../../src/http/admin-profiles.ts'
 import type { Status } from '../../src/http/admin-status.ts'
 import { loadAdminToken } from '../../src/http/admin-token.ts'
 import type { TlsIdentity } from '../../src/http/tls.ts'
@@ -61,7 +60,7 @@ export type World = {
   data: string
   token: string
   machines: Map<string, MachineView>
-  clusters: Map<string, ClusterView>
+  clusters: Map<string, NamedDocument>
   blobs: Map<string, Buffer>
   partials: Map<string, Buffer>
   status: Status
@@ -78,7 +77,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
   const data = join(root, options.folder ?? 'data')
   const events: EventView[] = []
   const watchers = new Set<(event: EventView) => void>()
-  const profiles = new Map<string, StoredDocument>()
+  const profiles = new Map<string, NamedDocument>()
   const token = await loadAdminToken({ keysDirectory: join(data, 'keys') })
   const world: Omit<World, 'plane' | 'url'> = {
     socketPath: join(data, 'admin.sock'),
@@ -218,10 +217,10 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
       async *pull() {
         yield* world.pulls
       },
-      async targets(repository) {
+      async metadata(repository, name) {
         if (repository !== 'main')
           throw new MusterError('repository-not-found', `There is no repository ${repository}.`)
-        return world.targets.bytes
+        return name === '1.targets.json' ? world.targets.bytes : undefined
       },
       async acceptTargets(_, bytes) {
         world.targets.posted.push(bytes)
@@ -230,6 +229,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
     },
     blobs: {
       size: async (digest) => world.blobs.get(digest)?.length,
+      readAll: async (digest) => world.blobs.get(digest) ?? Buffer.alloc(0),
       partialSize: async (digest) => world.partials.get(digest)?.length ?? 0,
       async write({ digest, size }, source, { offset }) {
         let bytes = (world.partials.get(digest) ?? Buffer.alloc(0)).subarray(0, offset)
@@ -245,36 +245,8 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         world.blobs.set(digest, bytes)
       },
     },
-    profiles: {
-      list: async () => [...profiles.values()],
-      async get(name) {
-        const found = profiles.get(name)
-        if (found === undefined) throw new MusterError('profile-not-found', `There is no profile '${name}'.`)
-        return found
-      },
-      async put(name, document) {
-        if (document['mode'] === 'install')
-          throw new MusterError('profile-invalid', "mode: 'install' is reserved.")
-        profiles.set(name, { name, document, updatedAt: someTime })
-      },
-      async remove(name) {
-        profiles.delete(name)
-      },
-    },
-    clusters: {
-      list: async () => [...world.clusters.values()],
-      async get(name) {
-        const found = world.clusters.get(name)
-        if (found === undefined) throw new MusterError('cluster-not-found', `There is no cluster '${name}'.`)
-        return found
-      },
-      async put(name, document) {
-        world.clusters.set(name, { name, document, secrets: [], updatedAt: someTime })
-      },
-      async remove(name) {
-        world.clusters.delete(name)
-      },
-    },
+    profiles: documents(profiles, 'profile-not-found'),
+    clusters: documents(world.clusters, 'cluster-not-found'),
     status: { status: async () => world.status, ready: async () => world.status.ready },
   }
   const plane = await createAdminPlane({
@@ -286,4 +258,24 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
   })
   const { url } = await plane.listen({ host: '127.0.0.1', port: 0, socketPath: world.socketPath })
   return Object.assign(world, { plane, url })
+}
+
+function documents(known: Map<string, NamedDocument>, code: 'profile-not-found' | 'cluster-not-found') {
+  return {
+    list: async () => [...known.values()],
+    async get(name: string) {
+      const found = known.get(name)
+      if (found === undefined) throw new MusterError(code, `There is no '${name}'.`)
+      return found
+    },
+    async put(document: NamedDocument) {
+      if (document['mode'] === 'install')
+        throw new MusterError('profile-invalid', "mode: 'install' is reserved.")
+      known.set(document.name, document)
+      return document
+    },
+    async remove(name: string) {
+      known.delete(name)
+    },
+  }
 }

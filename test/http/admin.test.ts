@@ -247,7 +247,7 @@ describe('uploads', () => {
 
 describe('releases', () => {
   test('targets travel as the bytes that were signed, both ways', async () => {
-    const answer = await get('/api/v1/repositories/main/targets', authorized())
+    const answer = await get('/api/v1/repositories/main/metadata/1.targets.json', authorized())
     expect(Buffer.from(await answer.arrayBuffer())).toEqual(world.targets.bytes)
     const posted = Buffer.from('{"signed": {"version": 2},   "signatures":[]}')
     expect(
@@ -264,7 +264,7 @@ describe('releases', () => {
   })
   test('a pull tells its progress line by line', async () => {
     world.pulls = [
-      { kind: 'progress', digest: 'sha256:aa', bytes: 1, totalBytes: 2 },
+      { kind: 'progress', doneBytes: 1, totalBytes: 2, fetchedBytes: 1 },
       { kind: 'done', manifests: [] },
     ]
     const lines = await Array.fromAsync(
