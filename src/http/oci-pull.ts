@@ -10,7 +10,6 @@
  * and HEAD of each. Nothing can be pushed. Names hold slashes, so one wildcard route reads them; all of it is
  * attacker-controlled text and is matched against the specification's grammar before anybody is asked for it.
  */
-import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errorCodeOf } from '../errors.ts'
 import { isDigest, isName, isTag } from '../oci/reference.ts'
@@ -132,8 +131,7 @@ async function answerManifest(
     size: bytes.length,
     etag: digest,
     contentType: mediaType,
-    stream: (range) =>
-      Readable.from([range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)]),
+    stream: (range) => (range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)),
   })
 }
 

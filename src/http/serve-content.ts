@@ -14,8 +14,12 @@ export type Content = {
   /** What changes when the bytes change, without quotes (a digest, say): it is sent as a strong ETag. */
   etag: string
   contentType: string
-  /** The whole without a range. Called at most once, never for HEAD or 304. Destroyed when the client goes away. */
-  stream(range?: ByteRange): Readable | Promise<Readable>
+  /**
+   * Exactly these bytes; `serveContent` always names them, so that a file stream takes no larger buffer than it needs and
+   * does not follow a file that grows. Bytes that are in memory anyway may be given as they are. Called at most once,
+   * never for HEAD or 304; a stream is destroyed when the client goes away.
+   */
+  stream(range?: ByteRange): Readable | Uint8Array | Promise<Readable | Uint8Array>
   /** Gives back what is open when no stream was taken (HEAD, 304, 416): a stream gives it back itself. */
   close?(): unknown
 }
@@ -40,13 +44,16 @@ export async function serveContent(
     return sendNothing(reply.header('content-length', 0), content)
   }
 
-  const range = decision.status === 206 ? decision.range : undefined
-  const length = range === undefined ? size : range.end - range.start + 1
-  if (range !== undefined) reply.header('content-range', `bytes ${range.start}-${range.end}/${size}`)
+  const range = decision.status === 206 ? decision.range : { start: 0, end: size - 1 }
+  const length = range.end - range.start + 1
+  if (decision.status === 206) reply.header('content-range', `bytes ${range.start}-${range.end}/${size}`)
   reply.header('content-type', contentType).header('content-length', length)
   if (request.method === 'HEAD' || length === 0) return sendNothing(reply, content)
 
   const stream = await content.stream(range)
+  if (stream instanceof Uint8Array) {
+    return reply.send(Buffer.from(stream.buffer, stream.byteOffset, stream.byteLength))
+  }
   // A file that shrank after its size was taken ends early without an error. The client must not wait for the rest, nor
   // take the next reply on this connection for it.
   stream.once('end', () => {

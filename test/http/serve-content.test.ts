@@ -32,6 +32,14 @@ beforeAll(async () => {
       },
     }),
   )
+  app.get('/in-memory', (request, reply) =>
+    serveContent(request, reply, {
+      size: bytes.length,
+      etag: 'v1',
+      contentType: 'application/json',
+      stream: (range) => new Uint8Array(bytes).subarray(range!.start, range!.end + 1),
+    }),
+  )
   app.get('/empty', (request, reply) =>
     serveContent(request, reply, {
       size: 0,
@@ -170,6 +178,14 @@ describe('a file served to firmware', () => {
   test('If-Match with another version: 412', async () => {
     expect((await get({ 'if-match': '"v2"' })).status).toBe(412)
     expect((await get({ 'if-match': '"v2", "v1"' })).status).toBe(200)
+  })
+
+  test('that is in memory already is sent as it is, whole and in part', async () => {
+    expect(await (await get({}, 'GET', '/in-memory')).text()).toBe(bytes.toString())
+    const reply = await get({ range: 'bytes=2-3' }, 'GET', '/in-memory')
+    expect([reply.status, reply.headers.get('content-length'), await reply.text()]).toEqual([206, '2', '23'])
+    const head = await get({}, 'HEAD', '/in-memory')
+    expect([head.headers.get('content-length'), await head.text()]).toEqual(['16', ''])
   })
 
   test('an empty file is a reply of length 0, and no range of it can be satisfied', async () => {
