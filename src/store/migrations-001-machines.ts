@@ -23,12 +23,13 @@ export const migration001: Migration = {
       .addColumn('source', 'text', (column) => column.notNull())
       .addColumn('decidedAt', 'bigint')
       .addColumn('decidedBy', 'text')
+      .addColumn('evictable', 'integer', (column) => column.notNull())
       .execute()
     await index('machines', ['uuid'])
     await index('machines', ['serial'])
-    // Finds the undecided machine that is evicted first, in all and of one source.
-    await index('machines', ['enrolment', 'lastSeenAt'])
-    await index('machines', ['source', 'enrolment', 'lastSeenAt'])
+    // Finds the machine that is evicted first, in all and of one source.
+    await index('machines', ['evictable', 'lastSeenAt'])
+    await index('machines', ['source', 'evictable', 'lastSeenAt'])
 
     await db.schema
       .createTable('machineMacs')
@@ -66,6 +67,13 @@ export const migration001: Migration = {
       .addColumn('console', 'text')
       .execute()
     await index('boots', ['machineId', 'openedAt'])
+    // The same hello again is the same boot: a reply was lost.
+    await db.schema
+      .createIndex('boots_hello')
+      .unique()
+      .on('boots')
+      .columns(['machineId', 'helloDigest'])
+      .execute()
 
     await db.schema
       .createTable('events')

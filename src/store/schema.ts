@@ -25,7 +25,10 @@ export type MachineRow = {
   /** Where its first hello came from, as a limit counts it (an IPv6 /64, an IPv4 address). */
   source: string
   decidedAt: number | null
+  /** A person or token; `auto`; null: nobody yet. */
   decidedBy: string | null
+  /** 1 while no person has decided on it: it may be forgotten when there are too many. */
+  evictable: number
 }
 
 /** A MAC address belongs to one machine at most. */

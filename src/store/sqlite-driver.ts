@@ -139,17 +139,24 @@ export class SqliteLink {
 
 /** SQLite's extended result codes for a broken UNIQUE or PRIMARY KEY constraint (sqlite.org/rescode.html). */
 const uniqueCodes = new Set([2067, 1555, 2579])
+const foreignKeyCode = 787
 
 function toError(failure: Failure): MusterError {
-  const unique = failure.sqliteCode !== undefined && uniqueCodes.has(failure.sqliteCode)
+  const code = failure.sqliteCode ?? 0
+  const constraint = uniqueCodes.has(code) ? 'unique' : code === foreignKeyCode ? 'reference' : undefined
   return new MusterError('database-failed', `the database refused a statement: ${failure.message}`, {
-    details: { sqliteCode: failure.sqliteCode, ...(unique ? { constraint: 'unique' } : {}) },
+    details: { sqliteCode: failure.sqliteCode, ...(constraint === undefined ? {} : { constraint }) },
   })
 }
 
 /** Whether a statement failed because such a row is there already. */
 export function isDuplicate(error: unknown): boolean {
   return error instanceof MusterError && error.details['constraint'] === 'unique'
+}
+
+/** Whether a statement failed because the row it refers to is gone. */
+export function isMissingReference(error: unknown): boolean {
+  return error instanceof MusterError && error.details['constraint'] === 'reference'
 }
 
 export function toQueryResult<R>(result: StatementResult): QueryResult<R> {

@@ -1,0 +1,46 @@
+/** The clusters of this server, kept in the database. */
+import { MusterError } from '../errors.ts'
+import { createDocuments } from '../machines/documents.ts'
+import { machineLimits } from '../machines/limits.ts'
+import type { Machine } from '../machines/records.ts'
+import type { PlanFile } from '../protocol/plan.ts'
+import type { Database } from '../store/database.ts'
+import { parseCluster, renderCluster, type ShownCluster, showCluster } from './cluster.ts'
+
+export type Clusters = {
+  has(name: string): Promise<boolean>
+  list(): Promise<ShownCluster[]>
+  /** @throws cluster-not-found */
+  get(name: string): Promise<ShownCluster>
+  /** Adds or replaces. @throws cluster-invalid, limit-reached */
+  put(value: unknown): Promise<ShownCluster>
+  /** @throws cluster-not-found */
+  remove(name: string): Promise<void>
+  /** The files for one machine, secrets inside. @throws cluster-not-found, cluster-invalid */
+  render(name: string, machine: Pick<Machine, 'id' | 'name' | 'labels'>): Promise<PlanFile[]>
+}
+
+export function createClusters(options: { database: Database; now: () => Date; max?: number }): Clusters {
+  const { database, now, max = machineLimits.clustersMax } = options
+  const documents = createDocuments({ database, table: 'clusters', parse: parseCluster, max, now })
+  const require = async (name: string) => (await documents.get(name)) ?? notFound(name)
+  return {
+    has: async (name) => (await documents.get(name)) !== undefined,
+    list: async () => (await documents.list()).map(showCluster),
+    get: async (name) => showCluster(await require(name)),
+    async put(value) {
+      const cluster = parseCluster(value)
+      await documents.put(cluster)
+      return showCluster(cluster)
+    },
+    remove: async (name) => void ((await documents.remove(name)) || notFound(name)),
+    render: async (name, machine) => renderCluster(await require(name), machine),
+  }
+}
+
+function notFound(name: string): never {
+  throw new MusterError(
+    'cluster-not-found',
+    `there is no cluster '${name.slice(0, 80)}': make it first, or correct the name`,
+  )
+}

@@ -1,0 +1,205 @@
+/** Machines as people handle them: found by name, id or MAC address; decided on, named, labelled, forgotten. */
+import { MusterError } from '../errors.ts'
+import { type Database, isDuplicate } from '../store/database.ts'
+import type { MachineRow } from '../store/schema.ts'
+import { type EnrolmentAction, transition } from './enrolment.ts'
+import type { NewEvent, Timeline } from './events.ts'
+import { normaliseMac } from './identifiers.ts'
+import { checkLabels, checkName } from './names.ts'
+import { type Enrolment, type Labels, type Machine, toMachine } from './records.ts'
+
+export type MachineQuery = { enrolment?: Enrolment; after?: string; limit?: number }
+
+export type Directory = {
+  /** By id. @throws machine-not-found */
+  get(id: string): Promise<Machine>
+  /** By id, node name, MAC address in any notation, or the beginning of an id or name. @throws machine-not-found, machine-ambiguous */
+  find(nameOrIdOrMac: string): Promise<Machine>
+  /** Ordered by id, after `after`, at most 1000. */
+  list(query?: MachineQuery): Promise<Machine[]>
+  count(): Promise<Record<Enrolment, number>>
+  /** `by`: who decides, for the record. Each finds its machine as `find` does. */
+  approve(machine: string, by: string): Promise<Machine>
+  quarantine(machine: string, by: string): Promise<Machine>
+  retire(machine: string, by: string): Promise<Machine>
+  /** Removes it with its boots and events; its next hello finds it new. */
+  forget(machine: string, by: string): Promise<Machine>
+  /** Sets labels, or removes one by null. @throws request-invalid */
+  label(machine: string, changes: Readonly<Record<string, string | null>>, by: string): Promise<Machine>
+  /** @throws request-invalid when the name is taken or no DNS-1123 label */
+  rename(machine: string, name: string, by: string): Promise<Machine>
+}
+
+export function createDirectory(options: {
+  database: Database
+  timeline: Timeline
+  now: () => Date
+}): Directory {
+  const { database, timeline, now } = options
+  const { db } = database
+
+  async function withMacs(rows: MachineRow[]): Promise<Machine[]> {
+    if (rows.length === 0) return []
+    const ids = rows.map((row) => row.id)
+    const macs = await db
+      .selectFrom('machineMacs')
+      .selectAll()
+      .where('machineId', 'in', ids)
+      .orderBy('mac')
+      .execute()
+    const byMachine = Map.groupBy(macs, (row) => row.machineId)
+    return rows.map((row) =>
+      toMachine(
+        row,
+        (byMachine.get(row.id) ?? []).map(({ mac }) => mac),
+      ),
+    )
+  }
+
+  async function get(id: string): Promise<Machine> {
+    const [machine] = await withMacs(
+      await db.selectFrom('machines').selectAll().where('id', '=', id).execute(),
+    )
+    return machine ?? notFound(id)
+  }
+
+  async function find(text: string): Promise<Machine> {
+    const mac = normaliseMac(text)
+    if (mac !== undefined) {
+      const row = await db
+        .selectFrom('machineMacs')
+        .select('machineId')
+        .where('mac', '=', mac)
+        .executeTakeFirst()
+      if (row !== undefined) return get(row.machineId)
+    }
+    // Also what makes LIKE safe below: none of its wildcards is in here.
+    if (!/^[a-z0-9-]{1,63}$/.test(text)) return notFound(text)
+    const exact = await db
+      .selectFrom('machines')
+      .selectAll()
+      .where((row) => row.or([row('id', '=', text), row('name', '=', text)]))
+      .execute()
+    const rows =
+      exact.length > 0
+        ? exact
+        : await db
+            .selectFrom('machines')
+            .selectAll()
+            .where((row) => row.or([row('id', 'like', `${text}%`), row('name', 'like', `${text}%`)]))
+            .orderBy('id')
+            .limit(4)
+            .execute()
+    if (rows.length === 0) return notFound(text)
+    if (rows.length > 1) {
+      const names = rows.slice(0, 3).map((row) => row.name)
+      const more = rows.length > 3 ? ', …' : ''
+      throw new MusterError(
+        'machine-ambiguous',
+        `'${text}' may be ${names.join(', ')}${more}: write more of the name, or the whole id`,
+        { details: { names } },
+      )
+    }
+    return (await withMacs(rows))[0] as Machine
+  }
+
+  async function change(
+    machine: Machine,
+    row: Partial<MachineRow>,
+    event: Pick<NewEvent, 'kind' | 'message' | 'data'>,
+  ): Promise<Machine> {
+    await timeline.commit(
+      [db.updateTable('machines').set(row).where('id', '=', machine.id)],
+      [{ at: now(), machineId: machine.id, assurance: 'server', ...event }],
+    )
+    return get(machine.id)
+  }
+
+  async function decide(text: string, action: EnrolmentAction, by: string): Promise<Machine> {
+    const machine = await find(text)
+    const enrolment = transition(machine.enrolment, action)
+    const row = { enrolment, decidedAt: now().getTime(), decidedBy: by, evictable: 0 }
+    return change(machine, row, { kind: enrolment, message: `${enrolment} by ${by}`, data: { by } })
+  }
+
+  return {
+    get,
+    find,
+    async list({ enrolment, after, limit = 200 } = {}) {
+      let query = db
+        .selectFrom('machines')
+        .selectAll()
+        .orderBy('id')
+        .limit(Math.min(Math.max(limit, 1), 1000))
+      if (enrolment !== undefined) query = query.where('enrolment', '=', enrolment)
+      if (after !== undefined) query = query.where('id', '>', after)
+      return withMacs(await query.execute())
+    },
+    async count() {
+      const rows = await db
+        .selectFrom('machines')
+        .select(['enrolment', db.fn.countAll<number>().as('count')])
+        .groupBy('enrolment')
+        .execute()
+      const counts: Record<Enrolment, number> = { discovered: 0, approved: 0, quarantined: 0, retired: 0 }
+      for (const row of rows) counts[row.enrolment as Enrolment] = Number(row.count)
+      return counts
+    },
+    approve: (machine, by) => decide(machine, 'approve', by),
+    quarantine: (machine, by) => decide(machine, 'quarantine', by),
+    retire: (machine, by) => decide(machine, 'retire', by),
+    async forget(text, by) {
+      const machine = await find(text)
+      const { id, name, macs } = machine
+      await timeline.commit(
+        [db.deleteFrom('machines').where('id', '=', id)],
+        [
+          {
+            at: now(),
+            kind: 'forgotten',
+            assurance: 'server',
+            message: `${name} was forgotten by ${by}`,
+            data: { id, name, macs, by },
+          },
+        ],
+      )
+      return machine
+    },
+    async label(text, changes, by) {
+      const machine = await find(text)
+      const merged: Record<string, string | null> = { ...machine.labels, ...changes }
+      const kept = Object.entries(merged).filter((entry): entry is [string, string] => entry[1] !== null)
+      const labels: Labels = checkLabels(Object.fromEntries(kept))
+      const message = `labels changed by ${by}: ${Object.keys(changes).join(', ')}`
+      return change(
+        machine,
+        { labels: JSON.stringify(labels) },
+        { kind: 'labelled', message, data: { changes, by } },
+      )
+    },
+    async rename(text, name, by) {
+      const machine = await find(text)
+      checkName(name, machine.id)
+      const message = `${machine.name} is now called ${name}, by ${by}`
+      try {
+        return await change(
+          machine,
+          { name },
+          { kind: 'renamed', message, data: { from: machine.name, to: name, by } },
+        )
+      } catch (error) {
+        if (!isDuplicate(error)) throw error
+        throw new MusterError('request-invalid', `another machine is called '${name}': names are unique`, {
+          cause: error,
+        })
+      }
+    },
+  }
+}
+
+function notFound(text: string): never {
+  throw new MusterError(
+    'machine-not-found',
+    `there is no machine '${text.slice(0, 80)}': 'muster machines' lists those that said hello`,
+  )
+}

@@ -1,0 +1,217 @@
+/**
+ * Finds or makes the record that a hello speaks of. Everything a hello says is claimed, so:
+ *
+ *   - The set of MAC addresses is the anchor. UUID and serial number only corroborate: they can raise a doubt, never join two.
+ *   - Records never merge and never split by themselves.
+ *   - The identifiers of a machine that was decided on (approved, quarantined, retired) are frozen.
+ *   - A hello that two decided machines would answer to is an identity conflict: that boot waits for a person.
+ */
+import type { Compilable } from 'kysely'
+import { MusterError } from '../errors.ts'
+import type { HelloRequest } from '../protocol/hello.ts'
+import type { Database } from '../store/database.ts'
+import type { MachineRow } from '../store/schema.ts'
+import type { NewEvent } from './events.ts'
+import type { CleanIdentifiers } from './identifiers.ts'
+import type { MachineLimits } from './limits.ts'
+
+export type Found = {
+  row: MachineRow
+  macs: string[]
+  /** Set: another decided machine has a claim on this hello. */
+  conflictsWith?: { id: string; name: string; by: string }
+}
+
+/** The machine of these MAC addresses; undefined when nobody has any of them. */
+export async function findByMacs(database: Database, clean: CleanIdentifiers): Promise<Found | undefined> {
+  const { db } = database
+  const rows = await db
+    .selectFrom('machineMacs')
+    .innerJoin('machines', 'machines.id', 'machineMacs.machineId')
+    .selectAll('machines')
+    .select((select) => select.fn.countAll<number>().as('hits'))
+    .where('machineMacs.mac', 'in', clean.macs)
+    .groupBy('machines.id')
+    .execute()
+  if (rows.length === 0) return undefined
+  const decided = rows.filter((row) => row.enrolment !== 'discovered')
+  const candidates = decided.length > 0 ? decided : rows
+  candidates.sort(
+    (a, b) => Number(b.hits) - Number(a.hits) || a.firstSeenAt - b.firstSeenAt || (a.id < b.id ? -1 : 1),
+  )
+  const [{ hits: _, ...row }] = candidates as [(typeof rows)[0]]
+  const macRows = await db.selectFrom('machineMacs').select('mac').where('machineId', '=', row.id).execute()
+  const found = { row, macs: macRows.map(({ mac }) => mac).sort() }
+  const other = decided.find((candidate) => candidate.id !== row.id)
+  if (other !== undefined)
+    return { ...found, conflictsWith: { id: other.id, name: other.name, by: 'MAC address' } }
+  const borrowed = row.enrolment === 'discovered' ? undefined : await borrowedIdentity(database, row, clean)
+  return borrowed === undefined ? found : { ...found, conflictsWith: borrowed }
+}
+
+/** Another decided machine whose UUID or serial this hello says, where the machine's own record says otherwise. */
+async function borrowedIdentity(database: Database, row: MachineRow, clean: CleanIdentifiers) {
+  for (const [column, by] of [
+    ['uuid', 'UUID'],
+    ['serial', 'serial number'],
+  ] as const) {
+    const value = clean[column]
+    if (value === undefined || value === row[column]) continue
+    const other = await database.db
+      .selectFrom('machines')
+      .select(['id', 'name'])
+      .where(column, '=', value)
+      .where('id', '!=', row.id)
+      .where('enrolment', '!=', 'discovered')
+      .executeTakeFirst()
+    if (other !== undefined) return { ...other, by }
+  }
+  return undefined
+}
+
+export type Newcomer = { row: MachineRow; macs: string[]; queries: Compilable[]; events: NewEvent[] }
+
+/** The record of a machine nobody has seen, and what makes room for it. Nothing is written yet. */
+export function newMachine(
+  database: Database,
+  options: {
+    id: string
+    request: HelloRequest
+    clean: CleanIdentifiers
+    source: string
+    at: Date
+    limits: MachineLimits
+  },
+): Newcomer {
+  const { db } = database
+  const { id, request, clean, source, at, limits } = options
+  const row: MachineRow = {
+    id,
+    name: id,
+    enrolment: 'discovered',
+    trust: 'none',
+    labels: '{}',
+    ...observed(request, clean),
+    firstSeenAt: at.getTime(),
+    lastSeenAt: at.getTime(),
+    source,
+    decidedAt: null,
+    decidedBy: null,
+    evictable: 1,
+  }
+  const undecided = db
+    .selectFrom('machines')
+    .select('id')
+    .where('evictable', '=', 1)
+    .where('id', '!=', id)
+    .orderBy('lastSeenAt', 'desc')
+    .limit(1000)
+  const overflow = undecided.offset(Math.max(0, limits.undecidedMax - 1))
+  const sourceOverflow = undecided
+    .where('source', '=', source)
+    .offset(Math.max(0, limits.undecidedPerAddressMax - 1))
+  return {
+    row,
+    macs: clean.macs,
+    queries: [
+      db.insertInto('machines').values(row),
+      db.insertInto('machineMacs').values(clean.macs.map((mac) => ({ mac, machineId: id }))),
+      db.deleteFrom('machines').where('id', 'in', sourceOverflow),
+      db.deleteFrom('machines').where('id', 'in', overflow),
+    ],
+    events: [
+      {
+        at,
+        machineId: id,
+        kind: 'discovered',
+        assurance: 'claimed',
+        message: `a machine with ${clean.macs.join(', ')} said hello for the first time`,
+        data: { macs: clean.macs, uuid: clean.uuid, serial: clean.serial },
+      },
+    ],
+  }
+}
+
+/** What a later hello changes in a record: when it was seen; before a decision also what it said. */
+export function seenAgain(
+  database: Database,
+  options: { found: Found; request: HelloRequest; clean: CleanIdentifiers; at: Date; limits: MachineLimits },
+): Newcomer {
+  const { db } = database
+  const { found, request, clean, at, limits } = options
+  const { row } = found
+  const known = new Set(found.macs)
+  const unknown = clean.macs.filter((mac) => !known.has(mac))
+  const seen = { lastSeenAt: at.getTime() }
+  const event = (kind: string, message: string, data: Record<string, unknown>): NewEvent => ({
+    at,
+    machineId: row.id,
+    kind,
+    assurance: 'claimed',
+    message,
+    data,
+  })
+  if (row.enrolment === 'discovered') {
+    const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - known.size))
+    const changed = { ...seen, ...observed(request, clean) }
+    const queries: Compilable[] = [db.updateTable('machines').set(changed).where('id', '=', row.id)]
+    // An address that another record holds stays with that record.
+    const values = added.map((mac) => ({ mac, machineId: row.id }))
+    if (values.length > 0)
+      queries.push(
+        db
+          .insertInto('machineMacs')
+          .values(values)
+          .onConflict((conflict) => conflict.doNothing()),
+      )
+    return { row: { ...row, ...changed }, macs: [...found.macs, ...added].sort(), queries, events: [] }
+  }
+  const events: NewEvent[] = []
+  if (unknown.length > 0)
+    events.push(
+      event(
+        'mac-unknown',
+        `it also has ${unknown.join(', ')}, which its record does not; nothing was changed`,
+        {
+          macs: unknown,
+        },
+      ),
+    )
+  const changed = (['uuid', 'serial'] as const).filter(
+    (key) => row[key] !== null && (clean[key] ?? null) !== row[key],
+  )
+  if (changed.length > 0)
+    events.push(
+      event(
+        'identity-changed',
+        `its ${changed.join(' and ')} is not what its record says; nothing was changed`,
+        {
+          expected: Object.fromEntries(changed.map((key) => [key, row[key]])),
+          found: Object.fromEntries(changed.map((key) => [key, clean[key] ?? null])),
+        },
+      ),
+    )
+  const queries = [db.updateTable('machines').set(seen).where('id', '=', row.id)]
+  return { row: { ...row, ...seen }, macs: found.macs, queries, events }
+}
+
+function observed(request: HelloRequest, clean: CleanIdentifiers) {
+  const { vendor, product, ...hardware } = request.hardware
+  return {
+    uuid: clean.uuid ?? null,
+    serial: clean.serial ?? null,
+    arch: request.agent.arch,
+    vendor: vendor ?? null,
+    product: product ?? null,
+    hardware: JSON.stringify(hardware),
+  }
+}
+
+/** @throws request-invalid when no MAC address of a hello can belong to a machine. */
+export function requireMacs(clean: CleanIdentifiers): void {
+  if (clean.macs.length > 0) return
+  throw new MusterError(
+    'request-invalid',
+    'the hello names no usable MAC address: expected at least one unicast address',
+  )
+}

@@ -1,0 +1,37 @@
+/** Bounds on what machines, real or invented, can make us keep. */
+export const machineLimits = {
+  /** Machines that no person decided on; the one unseen for longest is forgotten first. Decided ones are never forgotten. */
+  undecidedMax: 1000,
+  /** The same, of one source (IPv4 address, IPv6 /64): a flood from one place forgets only its own. */
+  undecidedPerAddressMax: 64,
+  /** Hellos of machines that are not known yet, in a minute, in all. Known machines do not count. */
+  newMachinesPerMinuteMax: 600,
+  hellosPerMinutePerAddressMax: 240,
+  /** From one address for one machine, so that a neighbour cannot use up a machine's own. */
+  hellosPerMinutePerMachineMax: 20,
+  /** Addresses and machines that rates are remembered of. */
+  rateKeysMax: 20_000,
+  macsPerMachineMax: 16,
+  /** Boots kept per machine; those whose agent never signed anything go first, then the longest silent. */
+  bootsPerMachineMax: 50,
+  eventsPerBootMax: 512,
+  /** Events of a machine that belong to no boot. */
+  eventsPerMachineMax: 256,
+  /** Events that belong to no machine (a machine was forgotten, …). */
+  eventsWithoutMachineMax: 4096,
+  eventMessageChars: 2048,
+  eventDataBytes: 4096,
+  consoleBytes: 65_536,
+  /** A boot that was heard of within this time makes another hello of its machine a rival, in ms. */
+  rivalWithinMs: 120_000,
+  /** A boot without outcome and without a word for this long is abandoned, in ms. */
+  abandonedAfterMs: 1_800_000,
+  /** How long the same report may be said again, from the first time, in ms. */
+  reportRetryMs: 600_000,
+  /** After this a booted system can no longer report, in ms from hello. */
+  reportWithinMs: 86_400_000,
+  profilesMax: 1000,
+  clustersMax: 100,
+} as const
+
+export type MachineLimits = { [Key in keyof typeof machineLimits]: number }

@@ -1,0 +1,27 @@
+/** Token buckets by key, in memory: a flood is turned away before it costs the database anything. */
+export type RateLimiter = {
+  /** Whether one more is allowed now; it then counts. */
+  take(key: string): boolean
+}
+
+/** `perMinute` on average, all of them at once at most. Remembers `keysMax` keys; the longest unused is forgotten. */
+export function createRateLimiter(options: {
+  perMinute: number
+  keysMax: number
+  now: () => Date
+}): RateLimiter {
+  const { perMinute, keysMax, now } = options
+  const buckets = new Map<string, { tokens: number; at: number }>()
+  return {
+    take(key) {
+      const at = now().getTime()
+      const known = buckets.get(key)
+      const earned = known === undefined ? perMinute : (Math.max(0, at - known.at) * perMinute) / 60_000
+      const tokens = Math.min(perMinute, (known?.tokens ?? 0) + earned)
+      buckets.delete(key)
+      buckets.set(key, { tokens: tokens >= 1 ? tokens - 1 : tokens, at })
+      if (buckets.size > keysMax) buckets.delete(buckets.keys().next().value as string)
+      return tokens >= 1
+    },
+  }
+}
