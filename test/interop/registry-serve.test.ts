@@ -84,7 +84,7 @@ describe('an image that we serve', () => {
     for (const reference of [':1', `@${digestOf(manifest)}`]) {
       const target = join(folder, `skopeo${reference.length}`)
       const from = `docker://${host}/hello/os${reference}`
-      await run(skopeo!, ['copy', '--src-tls-verify=false', from, `oci:${target}:1`])
+      await run(skopeo!, ['--insecure-policy', 'copy', '--src-tls-verify=false', from, `oci:${target}:1`])
       const hex = digestOf(initrd).slice(7)
       expect((await readFile(join(target, 'blobs/sha256', hex))).equals(initrd)).toBe(true)
     }

@@ -88,7 +88,7 @@ describe.skipIf(program === undefined)(`docker-registry${without('docker-registr
     const images = [{ arch: 'amd64' as const, manifestBytes, tag: '1' }]
     await writeLayout({ path, images, blobs: [empty, kernel, initrd] })
     const target = `docker://${registry.host}/os/by-skopeo:1`
-    await run(skopeo!, ['copy', '--dest-tls-verify=false', `oci:${path}:1`, target])
+    await run(skopeo!, ['--insecure-policy', 'copy', '--dest-tls-verify=false', `oci:${path}:1`, target])
     const source = sourceOf(registry.host, 'os/by-skopeo')
     const { descriptor } = await source.resolve({ tag: '1' }, { arch: 'amd64' })
     expect(descriptor.digest).toBe(digestOf(manifestBytes))
@@ -99,7 +99,13 @@ describe.skipIf(program === undefined)(`docker-registry${without('docker-registr
     await pushByOras(`${registry.host}/os/copied:1`)
     const [bySkopeo, byOras] = [join(folder, 'layout-skopeo'), join(folder, 'layout-oras')]
     const from = `${registry.host}/os/copied:1`
-    await run(skopeo!, ['copy', '--src-tls-verify=false', `docker://${from}`, `oci:${bySkopeo}:1`])
+    await run(skopeo!, [
+      '--insecure-policy',
+      'copy',
+      '--src-tls-verify=false',
+      `docker://${from}`,
+      `oci:${bySkopeo}:1`,
+    ])
     await run(oras!, ['copy', '--from-plain-http', '--to-oci-layout', from, `${byOras}:1`])
     for (const path of [bySkopeo, byOras]) {
       const pulled = await pulledKernel(await openLayout({ path }), `${path}-store`)
