@@ -4,7 +4,7 @@
  * A registry is not trusted: digests are computed here, always, and its headers only ever make us refuse. Credentials go
  * to its own origin alone; a redirect elsewhere (most keep blobs in object storage) takes none of them along.
  */
-import { MusterError } from '../errors.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type AuthTarget, type CredentialLookup, createAuthorizer, unauthorized } from './auth.ts'
 import { type BlobLimits, defaultBlobLimits, readBlob } from './blob-reader.ts'
@@ -82,18 +82,30 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
     const target: AuthTarget = { ...reference, origin: originOf(reference.registry, hosts) }
     const location = `${reference.registry}/${reference.name}`
 
+    /** A manifest is small: where its transfer breaks, it is asked for again from the start. */
+    async function wholeManifest(wanted: string, signal: AbortSignal | undefined) {
+      const request = { path: `manifests/${wanted}`, headers: { accept: manifestAccept }, signal }
+      for (let attempt = 1; ; attempt++) {
+        const reply = await call(target, request)
+        if (reply.status !== 200) throw refusal(reply, target, `the manifest ${wanted}`)
+        try {
+          const bytes = await readAll(reply, {
+            bytesMax: manifestLimits.bytes,
+            timeoutMs: sender.limits.responseTimeoutMs,
+            tooLong: () => tooLarge(location, wanted),
+          })
+          return { reply, bytes }
+        } catch (error) {
+          signal?.throwIfAborted()
+          const broke = errorCodeOf(error) === 'registry-unavailable'
+          if (!broke || attempt >= sender.limits.attemptsMax) throw error
+          await sender.backoff(attempt, signal)
+        }
+      }
+    }
+
     const load: LoadDocument = async (wanted, signal) => {
-      const reply = await call(target, {
-        path: `manifests/${wanted}`,
-        headers: { accept: manifestAccept },
-        signal,
-      })
-      if (reply.status !== 200) throw refusal(reply, target, `the manifest ${wanted}`)
-      const bytes = await readAll(reply, {
-        bytesMax: manifestLimits.bytes,
-        timeoutMs: sender.limits.responseTimeoutMs,
-        tooLong: () => tooLarge(location, wanted),
-      })
+      const { reply, bytes } = await wholeManifest(wanted, signal)
       const claimed = reply.headers.get('docker-content-digest')
       if (isDigest(wanted)) checkDocument(bytes, { digest: wanted })
       // The header proves nothing; but a registry that contradicts itself is not to be pulled from.

@@ -90,7 +90,7 @@ export class RegistrySimulator implements AsyncDisposable {
   endless(digest: string): void {
     this.#endless.add(digest)
   }
-  /** Breaks the connection after so many bytes of a reply, so many times. */
+  /** Breaks the connection after so many bytes of a blob or manifest (by digest or tag), so many times. */
   drop(digest: string, afterBytes: number, times = 1): void {
     this.#drops.push({ digest, afterBytes, times })
   }
@@ -142,18 +142,21 @@ export class RegistrySimulator implements AsyncDisposable {
     })
   }
 
-  #answerManifest(reference: string, response: ServerResponse): void {
+  #answerManifest(reference: string, response: ServerResponse): unknown {
     const found = this.#documents.get(reference)
     if (found === undefined) {
-      response.writeHead(404).end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
-      return
+      return response.writeHead(404).end('{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
     }
     const bytes = this.#lies.get(reference) ?? found.bytes
     response.writeHead(200, {
       'content-type': found.mediaType,
       'docker-content-digest': found.digestHeader ?? digestOf(found.bytes),
+      'content-length': String(bytes.length),
     })
-    response.end(bytes)
+    const drop = this.#drops.find((one) => one.digest === reference && one.times > 0)
+    if (drop === undefined) return response.end(bytes)
+    drop.times--
+    return response.write(bytes.subarray(0, drop.afterBytes), () => response.destroy())
   }
 
   #answerBlob(digest: string, range: string | undefined, response: ServerResponse): unknown {

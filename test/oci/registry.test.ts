@@ -197,6 +197,15 @@ describe('a connection that breaks', () => {
     expect(await codeOf(read(repository({ limits: { failuresMax: 3 } }), blob))).toBe('blob-truncated')
   })
 
+  test('in the middle of a manifest is no reason to give up, but not for ever', async () => {
+    const pushed = registry.publishImage('1', { vmlinuz: 'x' })
+    registry.drop('1', 10, 2)
+    expect((await repository().resolve({ tag: '1' }, { arch: 'amd64' })).descriptor).toEqual(pushed)
+    registry.drop('1', 10, 100)
+    const code = await codeOf(repository().resolve({ tag: '1' }, { arch: 'amd64' }))
+    expect([code, registry.seen.length]).toEqual(['registry-unavailable', 3 + 5])
+  })
+
   test('that stays open and silent counts as broken', async () => {
     const silent: RegistryOptions['fetch'] = async (_, { signal }) => ({
       status: 200,
@@ -402,6 +411,15 @@ describe('credentials', () => {
     registry.blobsAt = `http://${elsewhere.host}`
     expect(await codeOf(read(repository({ credentials: basicLogin }), blob))).toBe('registry-unauthorized')
     expect(elsewhere.seen.map((one) => one.authorization)).toEqual([undefined])
+  })
+
+  test('are not turned into a token because the place of a redirect says so', async () => {
+    const blob = registry.publishBlob(kernel)
+    const realm = registry.tokenService('/token', () => [200, { token: 'T' }])
+    elsewhere.requireLogin(() => `Bearer realm="${realm}"`, 'Bearer T')
+    registry.blobsAt = `http://${elsewhere.host}`
+    expect(await codeOf(read(repository({ credentials: basicLogin }), blob))).toBe('registry-unauthorized')
+    expect(registry.seen.filter((one) => one.path.startsWith('/token'))).toEqual([])
   })
 
   test('follow no redirect without end, and the address is not repeated with its signature', async () => {
