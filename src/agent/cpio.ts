@@ -32,7 +32,8 @@ export function checkFiles(files: readonly PlanFile[]): ArchiveFile[] {
       throw refused(name, 'a name has letters, digits, ".", "_" and "-" only, at most 64, and no folder')
     if (names.has(name)) throw refused(name, 'two files have this name')
     names.add(name)
-    if (!Number.isInteger(mode) || mode < 0 || (mode & ~allowedMode) !== 0)
+    // The comparison first: bit operators see the lowest 32 bits only.
+    if (!Number.isInteger(mode) || mode < 0 || mode > allowedMode || (mode & ~allowedMode) !== 0)
       throw refused(name, `mode ${mode.toString(8)} has more than the permissions 755 of a regular file`)
     const content = decode(name, bytes)
     if (content.length > planLimits.fileBytes)

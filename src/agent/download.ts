@@ -107,12 +107,16 @@ async function transfer(
   }
   if (excess) program.kill()
   const { status, stderr } = await program.wait()
+  const ended = { status, ...readCurlError(stderr) }
+  // Asked for the rest and given the whole: its length alone already says "too large".
+  if (status === curlExit.tooLarge && offset > 0 && ended.httpCode === 200)
+    return { ...ended, status: curlExit.noRange }
   if (excess || status === curlExit.tooLarge)
     throw new MusterError(
       'blob-too-long',
       `${blob.url} is longer than the ${blob.size} bytes that are signed.`,
     )
-  return { status, ...readCurlError(stderr) }
+  return ended
 }
 
 async function take(blob: Download, sink: Sink, bytes: Uint8Array): Promise<void> {
