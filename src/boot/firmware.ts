@@ -4,19 +4,18 @@
  * decided with its agent (boot/decide.ts).
  */
 import type { Config } from '../config/schema.ts'
-import { errorCodeOf, MusterError } from '../errors.ts'
+import { MusterError } from '../errors.ts'
 import { normaliseMac } from '../machines/identifiers.ts'
 import type { Profile } from '../machines/profiles.ts'
 import type { Machine } from '../machines/records.ts'
-import type { Eligibility } from '../machines/why.ts'
+import type { Explanation } from '../machines/why.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import { ipxeScript } from './script.ts'
 import { reachableHost } from './urls.ts'
 
 export type FirmwareFacts = {
   findByMac(mac: string): Promise<Machine | undefined>
-  /** @throws MusterError profile-tie */
-  eligibilityOf(machine: Machine): Promise<Eligibility>
+  explain(machine: Machine): Promise<Pick<Explanation, 'eligibility'>>
   /** Whether an agent for this architecture is here to be loaded. */
   hasAgent(arch: Arch): Promise<boolean>
 }
@@ -50,7 +49,7 @@ export function createFirmwareScripts(options: {
       const arch = architectures[String(query['buildarch'] ?? 'x86_64')]
       if (arch === undefined) return skip(`there is no agent for ${String(query['buildarch'])}`)
       const machine = await facts.findByMac(mac)
-      const eligibility = machine === undefined ? undefined : await eligibilityOrWait(machine)
+      const eligibility = machine === undefined ? undefined : (await facts.explain(machine)).eligibility
       if (machine !== undefined && eligibility?.status === 'skip') return skip(eligibility.reason)
       if (
         machine !== undefined &&
@@ -75,16 +74,6 @@ export function createFirmwareScripts(options: {
         server: `https://${host}:${ports().agent}`,
       })
     },
-  }
-
-  /** A tie of profiles is for a person to end; the machine starts its agent meanwhile and waits there. */
-  async function eligibilityOrWait(machine: Machine): Promise<Eligibility> {
-    try {
-      return await facts.eligibilityOf(machine)
-    } catch (error) {
-      if (errorCodeOf(error) !== 'profile-tie') throw error
-      return { status: 'wait', reason: (error as MusterError).message }
-    }
   }
 }
 

@@ -15,6 +15,8 @@ export type LoadedConfig = {
   config: Config
   /** Source by dotted key, for every key in the schema. */
   sources: ReadonlyMap<string, ConfigSource>
+  /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which belong to all programs of a machine and not to the schema. */
+  proxy: { HTTP_PROXY?: string; HTTPS_PROXY?: string; NO_PROXY?: string }
 }
 
 type Tree = { [key: string]: unknown }
@@ -36,7 +38,7 @@ export function loadConfig(options: {
   const file = options.file ?? env['MUSTER_CONFIG'] ?? 'muster.yaml'
   const named = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
   const unknown: string[] = []
-  for (const [key, value] of flatten(readConfigFile(file, named))) assign(key, value, file)
+  for (const [key, value] of flatten(readConfigFile(file, named), keys)) assign(key, value, file)
 
   const byVariable = new Map(keys.map((key) => [environmentName(key), key]))
   for (const [name, value] of Object.entries(env)) {
@@ -57,7 +59,7 @@ export function loadConfig(options: {
       { details: { problems } },
     )
   }
-  return { config: result.data, sources }
+  return { config: result.data, sources, proxy: proxyOf(env) }
 
   function assign(key: string, value: unknown, source: ConfigSource): void {
     if (!keys.includes(key)) {
@@ -73,9 +75,16 @@ export function loadConfig(options: {
       if (typeof node[part] !== 'object' || node[part] === null) node[part] = {}
       node = node[part] as Tree
     }
-    node[path.at(-1)!] = splitList(key, value)
+    node[path.at(-1)!] = fromText(key, value)
     sources.set(key, source)
   }
+}
+
+function proxyOf(env: Readonly<Record<string, string | undefined>>): LoadedConfig['proxy'] {
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'] as const
+  // The lower-case form wins, as in curl.
+  const found = names.map((name) => [name, env[name.toLowerCase()] ?? env[name]] as const)
+  return Object.fromEntries(found.filter(([, value]) => value !== undefined && value !== ''))
 }
 
 /** Variables that belong to the test suite or choose the file, not settings of the schema. */
@@ -114,10 +123,17 @@ function unwrap(schema: z.ZodType): z.ZodType {
   return inner
 }
 
-/** Lists may be written `a,b` in the environment and in flags. */
-function splitList(key: string, value: unknown): unknown {
-  const isList = configKeys().includes(key) && unwrap(configMember(key)) instanceof z.ZodArray
-  return isList && typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value
+/** Lists may be written `a,b` in the environment and in flags, and maps as JSON. */
+function fromText(key: string, value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  const schema = unwrap(configMember(key))
+  if (schema instanceof z.ZodArray) return value.split(',').map((part) => part.trim())
+  if (!(schema instanceof z.ZodRecord)) return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
 }
 
 function readConfigFile(file: string, named: boolean): Tree {
@@ -145,11 +161,12 @@ function readConfigFile(file: string, named: boolean): Tree {
   return content as Tree
 }
 
-function* flatten(tree: Tree, prefix = ''): Generator<[string, unknown]> {
+function* flatten(tree: Tree, keys: readonly string[], prefix = ''): Generator<[string, unknown]> {
   for (const [name, value] of Object.entries(tree)) {
     const key = prefix === '' ? name : `${prefix}.${name}`
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      yield* flatten(value as Tree, key)
+    const isGroup =
+      typeof value === 'object' && value !== null && !Array.isArray(value) && !keys.includes(key)
+    if (isGroup) yield* flatten(value as Tree, keys, key)
     else yield [key, value]
   }
 }

@@ -116,6 +116,28 @@ export const configSchema = z.strictObject({
       .describe('Follow another repository instead of holding keys'),
     pollSeconds: count(300, 86_400, 'How often upstream is asked'),
   }),
+  registry: section({
+    credentials: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "A docker config.json with the credentials of registries; 'docker login', 'skopeo login' and 'oras login' write one",
+      ),
+    hosts: z
+      .record(
+        z.string().min(1),
+        z.strictObject({
+          plainHttp: z.boolean().optional(),
+          ca: z.string().min(1).optional(),
+          authRealms: z.array(z.string().min(1)).optional(),
+        }),
+      )
+      .default({})
+      .describe(
+        'Registries by host or host:port that differ: plainHttp: true, ca: a file of PEM certificates, authRealms: [hosts of its token service]',
+      ),
+  }),
   enrolment: section({
     mode: z
       .enum(['auto', 'ask'])

@@ -6,39 +6,29 @@
  *     POST /agent/v1/boots/<boot>/events    what happened (protocol/events.ts), signed by the session key
  *     POST /agent/v1/report                 the booted OS reports in, by its token (protocol/events.ts)
  */
-import { createHash } from 'node:crypto'
 import rateLimit from '@fastify/rate-limit'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type * as z from 'zod/mini'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Session } from '../machines/boots.ts'
+import type { SessionRequest } from '../machines/session.ts'
 import { type EventsRequest, eventsRequest, type ReportRequest, reportRequest } from '../protocol/events.ts'
 import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/hello.ts'
 import type { PlanReply } from '../protocol/plan.ts'
-import { sessionHeaders } from '../protocol/session.ts'
 import { answerError } from './answer-error.ts'
 import type { TlsIdentity } from './tls.ts'
 
 /** Where a request came from and where it arrived. */
 export type Client = { address: string; serverAddress: string }
 
-/** A request's claim to a session, still to be verified. */
-export type SessionClaim = {
-  boot: string
-  sequence: number
-  signature: string
-  method: string
-  path: string
-  bodySha256: string
-}
-
 export type AgentDeciders = {
-  hello(request: HelloRequest, rawBody: Uint8Array, client: Client): Promise<HelloReply>
-  /** @throws MusterError session-invalid, boot-not-found */
-  verifySession(claim: SessionClaim): Promise<void>
-  plan(boot: string, client: Client): Promise<PlanReply>
-  events(boot: string, request: EventsRequest): Promise<void>
+  hello(request: HelloRequest, rawBytes: Uint8Array, client: Client): Promise<HelloReply>
+  /** Checks the session's signature and uses up its number. @throws MusterError session-invalid, boot-not-found */
+  authenticate(request: SessionRequest): Promise<Session>
+  plan(session: Session, client: Client): Promise<PlanReply>
+  events(session: Session, request: EventsRequest): Promise<void>
   /** @throws MusterError report-refused */
   report(request: ReportRequest, token: string, client: Client): Promise<void>
 }
@@ -70,13 +60,11 @@ export async function createAgentPlane(options: {
     const raw = rawBody(request)
     return deciders.hello(parse(helloRequest, raw), raw, clientOf(request))
   })
-  app.post('/agent/v1/boots/:boot/plan', async (request: FastifyRequest<{ Params: BootParams }>) => {
-    await authenticate(request)
-    return deciders.plan(request.params.boot, clientOf(request))
-  })
+  app.post('/agent/v1/boots/:boot/plan', async (request: FastifyRequest<{ Params: BootParams }>) =>
+    deciders.plan(await sessionOf(request), clientOf(request)),
+  )
   app.post('/agent/v1/boots/:boot/events', async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
-    await authenticate(request)
-    await deciders.events(request.params.boot, parse(eventsRequest, rawBody(request)))
+    await deciders.events(await sessionOf(request), parse(eventsRequest, rawBody(request)))
     return reply.code(204).send()
   })
   app.post('/agent/v1/report', async (request, reply) => {
@@ -88,29 +76,14 @@ export async function createAgentPlane(options: {
   })
   return app
 
-  async function authenticate(request: FastifyRequest<{ Params: BootParams }>): Promise<void> {
-    const header = (name: string) => String(request.headers[name] ?? '')
-    if (header(sessionHeaders.boot) !== request.params.boot) {
-      throw new MusterError(
-        'session-invalid',
-        `The header ${sessionHeaders.boot} must name the boot of the URL.`,
-      )
-    }
-    const sequence = header(sessionHeaders.sequence)
-    if (!/^[1-9]\d{0,8}$/.test(sequence)) {
-      throw new MusterError(
-        'session-invalid',
-        `The header ${sessionHeaders.sequence} must be a positive number.`,
-      )
-    }
-    await deciders.verifySession({
-      boot: request.params.boot,
-      sequence: Number(sequence),
-      signature: header(sessionHeaders.signature),
-      method: request.method,
-      path: request.url,
-      bodySha256: createHash('sha256').update(rawBody(request)).digest('hex'),
-    })
+  async function sessionOf(request: FastifyRequest<{ Params: BootParams }>): Promise<Session> {
+    const { method, url: path, headers } = request
+    const session = await deciders.authenticate({ method, path, headers, body: rawBody(request) })
+    if (session.boot.id === request.params.boot) return session
+    throw new MusterError(
+      'session-invalid',
+      `The session is of boot ${session.boot.id}, and the URL names another one.`,
+    )
   }
 }
 

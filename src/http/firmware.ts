@@ -104,19 +104,7 @@ export function createFirmwarePlane(options: {
   return app
 
   async function file(request: FastifyRequest, reply: FastifyReply, name: string) {
-    const opened = await deciders.files.open(name)
-    let streaming = false
-    try {
-      return await serveContent(request, reply, {
-        ...opened,
-        stream(range) {
-          streaming = true
-          return opened.stream(range)
-        },
-      })
-    } finally {
-      if (!streaming) await opened.close()
-    }
+    return serveContent(request, reply, await deciders.files.open(name))
   }
 }
 

@@ -16,8 +16,14 @@ export type VirtualMachine = AsyncDisposable & {
 }
 
 export type VirtualMachineOptions = {
-  /** What iPXE loads first, as the machine sees it: http://10.0.2.2:<port>/boot/autoexec.ipxe */
-  bootUrl: string
+  network:
+    | {
+        kind: 'user'
+        /** What iPXE loads first, as the machine sees it: http://10.0.2.2:<port>/boot/autoexec.ipxe */
+        bootUrl: string
+      }
+    /** A tap interface of this network namespace. */
+    | { kind: 'tap'; name: string }
   memoryMiB: number
   /** 52:54:00:… */
   mac: string
@@ -37,7 +43,7 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
   const qemu = tool('qemu-system-x86_64')
   if (qemu === undefined)
     throw new Error("QEMU is missing: 'npm test' unpacks it, or apt-get install qemu-system-x86")
-  const { bootUrl, memoryMiB, mac, uuid, serial, clock, card = 'virtio-net-pci' } = options
+  const { network, memoryMiB, mac, uuid, serial, clock, card = 'virtio-net-pci' } = options
   const smbios = [
     uuid === undefined ? [] : [`uuid=${uuid}`],
     serial === undefined ? [] : [`serial=${serial}`],
@@ -56,7 +62,12 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
       ['-boot', 'n'],
       ['-no-reboot'],
       ['-device', 'virtio-rng-pci'],
-      ['-netdev', `user,id=net0,bootfile=${bootUrl}`],
+      [
+        '-netdev',
+        network.kind === 'user'
+          ? `user,id=net0,bootfile=${network.bootUrl}`
+          : `tap,id=net0,ifname=${network.name},script=no,downscript=no`,
+      ],
       ['-device', `${card},netdev=net0,mac=${mac}`],
       ...(smbios.length === 0 ? [] : [['-smbios', `type=1,${smbios.join(',')}`]]),
       ...(clock === undefined ? [] : [['-rtc', `base=${clock}`]]),

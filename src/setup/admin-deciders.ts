@@ -1,0 +1,211 @@
+/** What the admin plane asks, answered by the server's parts. */
+import type { Clusters } from '../cluster/clusters.ts'
+import type { Config } from '../config/schema.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
+import type { AdminDeciders } from '../http/admin.ts'
+import type { ImageDeciders, ImagesView, PullProgress, PullRequest } from '../http/admin-images.ts'
+import type { WhyView } from '../http/admin-machines.ts'
+import type { Machines } from '../machines/machines.ts'
+import { pullInto } from '../oci/pull.ts'
+import { parseReference } from '../oci/reference.ts'
+import type { RegistryClient } from '../oci/registry.ts'
+import type { Releases } from '../releases/releases.ts'
+import type { BlobStore } from '../store/blobs.ts'
+import { type StatusFacts, statusDeciders } from './status.ts'
+
+export type AdminFacts = StatusFacts & {
+  config: Config
+  machines: Machines
+  clusters: Clusters
+  releases: Releases
+  blobs: BlobStore
+  registries: RegistryClient
+}
+
+export function adminDeciders(facts: AdminFacts): AdminDeciders {
+  const { blobs, clusters, machines } = facts
+  return {
+    machines: {
+      list: (query) => machines.list(query),
+      get: (machine) => machines.find(machine),
+      async patch(machine, { name, labels }, by) {
+        let found = await machines.find(machine)
+        if (labels !== undefined) found = await machines.label(found.id, labels, by)
+        if (name !== undefined) found = await machines.rename(found.id, name, by)
+        return found
+      },
+      decide: (machine, decision, by) => machines[decision](machine, by),
+      async forget(machine, by) {
+        await machines.forget(machine, by)
+      },
+      why: (machine) => whyOf(facts, machine),
+      boots: async (machine, limit) => machines.boots((await machines.find(machine)).id, limit),
+    },
+    boots: { get: (boot) => machines.boot(boot) },
+    events: {
+      list: (query) => machines.events(query),
+      latest: (query) => machines.events(query),
+      subscribe: (listener) => machines.subscribe(listener),
+      machineId: async (machine) => (await machines.find(machine)).id,
+    },
+    images: imageDeciders(facts),
+    blobs,
+    profiles: {
+      list: () => machines.profiles.list(),
+      get: (name) => machines.profiles.get(name),
+      put: (document) => machines.profiles.put(document),
+      remove: (name) => forgiving('profile-not-found', machines.profiles.remove(name)),
+    },
+    clusters: {
+      list: () => clusters.list(),
+      get: (name) => clusters.get(name),
+      put: (document) => clusters.put(document),
+      async remove(name) {
+        const user = (await machines.profiles.list()).find(({ cluster }) => cluster === name)
+        if (user !== undefined) {
+          throw new MusterError(
+            'cluster-invalid',
+            `Profile ${user.name} names cluster ${name}; change the profile first.`,
+          )
+        }
+        await forgiving('cluster-not-found', clusters.remove(name))
+      },
+    },
+    status: statusDeciders(facts),
+  }
+}
+
+/** Removing what is gone already is done already. */
+async function forgiving(code: string, removal: Promise<void>): Promise<void> {
+  try {
+    await removal
+  } catch (error) {
+    if (errorCodeOf(error) !== code) throw error
+  }
+}
+
+async function whyOf({ machines, releases }: AdminFacts, text: string): Promise<WhyView> {
+  const { eligibility, lastBoot, ...rest } = await machines.why(text)
+  const machine = await machines.find(text)
+  const view: WhyView = {
+    ...rest,
+    eligibility:
+      eligibility.status === 'boot' ? { ...eligibility, profile: eligibility.profile.name } : eligibility,
+    ...(lastBoot === undefined ? {} : { lastBoot }),
+  }
+  if (eligibility.status !== 'boot' || eligibility.profile.image === undefined) return view
+  const { name: image, channel, version } = eligibility.profile.image
+  try {
+    const { target, floor, because } = releases
+      .catalog()
+      .resolve({ image, channel, version, arch: machine.arch })
+    return {
+      ...view,
+      release: { target: target.path, digest: `sha256:${target.sha256}`, minReleaseCounter: floor, because },
+    }
+  } catch (error) {
+    return { ...view, release: { code: errorCodeOf(error), reason: (error as Error).message } }
+  }
+}
+
+function imageDeciders(facts: AdminFacts): ImageDeciders {
+  const { releases } = facts
+  const require = (repository: string) => {
+    if (repository === releases.repository) return
+    throw new MusterError(
+      'repository-not-found',
+      `This server has the repository '${releases.repository}', not '${repository}'.`,
+    )
+  }
+  return {
+    list: async () => imagesView(releases),
+    pull: (request, signal) => pull(facts, request, signal),
+    async metadata(repository, name) {
+      require(repository)
+      return releases.metadata(name)
+    },
+    async acceptTargets(repository, bytes) {
+      require(repository)
+      await releases.acceptTargets(bytes)
+      return { version: releases.catalog().trusted.versions.targets }
+    },
+  }
+}
+
+function imagesView(releases: Releases): ImagesView {
+  const catalog = releases.catalog()
+  return {
+    repository: releases.repository,
+    skipped: catalog.skipped.map(({ message }) => message),
+    images: catalog.images().map(({ name, releases: list, channels }) => ({
+      name,
+      releases: list.map(({ arch, custom, manifest, path, version }) => ({
+        version,
+        arch,
+        kind: custom.kind,
+        releaseCounter: custom.releaseCounter,
+        hardwareIds: custom.hardwareIds,
+        digest: manifest.digest,
+        ref: custom.oci.ref,
+        target: path,
+      })),
+      channels: channels.map(({ channel, version, releaseCounter, minReleaseCounter }) => ({
+        channel,
+        version,
+        releaseCounter,
+        minReleaseCounter,
+      })),
+    })),
+  }
+}
+
+/** Bytes of a registry into the blob store; progress is given when there is somebody to take it. */
+async function* pull(
+  { blobs, registries }: AdminFacts,
+  request: PullRequest,
+  signal: AbortSignal,
+): AsyncGenerator<PullProgress> {
+  const reference = parseReference(request.reference)
+  const source = registries.repository(reference)
+  const manifests =
+    request.arch === undefined
+      ? await source.resolveAll(reference, { signal })
+      : [await source.resolve(reference, { arch: request.arch, signal })]
+  let latest: PullProgress | undefined
+  let wake = () => {}
+  const done = pullInto({
+    source,
+    manifests,
+    sink: blobs,
+    signal,
+    onProgress(progress) {
+      latest = { kind: 'progress', ...progress }
+      wake()
+    },
+  }).finally(() => wake())
+  let ended = false
+  const finished = done.then(
+    () => (ended = true),
+    () => (ended = true),
+  )
+  while (!ended) {
+    await Promise.race([
+      finished,
+      new Promise<void>((resolve) => {
+        wake = resolve
+      }),
+    ])
+    if (latest !== undefined) yield latest
+    latest = undefined
+  }
+  await done
+  yield {
+    kind: 'done',
+    manifests: manifests.map(({ arch, descriptor: { digest, size, mediaType } }) => ({
+      ...(arch === undefined ? {} : { arch }),
+      digest,
+      size,
+      mediaType,
+    })),
+  }
+}

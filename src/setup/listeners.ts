@@ -1,0 +1,193 @@
+/** The listeners: three planes and TFTP, opened in order; when one cannot be opened, those before it are closed again. */
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { createPlanner } from '../boot/decide.ts'
+import type { BootFiles } from '../boot/files.ts'
+import type { createFirmwareScripts } from '../boot/firmware.ts'
+import { reachableHost } from '../boot/urls.ts'
+import type { Config } from '../config/schema.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
+import type { AdminPlane } from '../http/admin.ts'
+import { type AgentDeciders, type Client, createAgentPlane } from '../http/agent.ts'
+import { createFirmwarePlane } from '../http/firmware.ts'
+import { ociPullRoutes } from '../http/oci-pull.ts'
+import type { createReleaseContent } from '../http/release-content.ts'
+import type { TlsIdentity } from '../http/tls.ts'
+import type { Log } from '../log.ts'
+import type { Machines } from '../machines/machines.ts'
+import { protocolVersion } from '../protocol/hello.ts'
+import type { Releases } from '../releases/releases.ts'
+import type { TftpFile } from '../tftp/file.ts'
+import { createTftpServer, type TftpServer } from '../tftp/server.ts'
+import type { Paths } from './paths.ts'
+
+export type Ports = { firmware: number; agent: number; admin: number; tftp: number | undefined }
+export type Listening = AsyncDisposable & { ports: Ports }
+
+export type ListenOptions = {
+  config: Config
+  paths: Paths
+  tls: TlsIdentity
+  log: Log
+  machines: Machines
+  releases: Releases
+  planner: ReturnType<typeof createPlanner>
+  scripts: ReturnType<typeof createFirmwareScripts>
+  files: BootFiles
+  content: ReturnType<typeof createReleaseContent>
+  createAdmin(): Promise<AdminPlane>
+  /** Filled in as soon as it is known: scripts name these ports. */
+  ports: Ports
+}
+
+/** @throws MusterError listen-failed, naming the key of the port. */
+export async function listen(options: ListenOptions): Promise<Listening> {
+  const { config, content, files, log, paths, ports, scripts, tls } = options
+  await using stack = new AsyncDisposableStack()
+
+  const firmware = createFirmwarePlane({
+    limits: config.firmware,
+    deciders: { scripts, files, content },
+    ociPull: ociPullRoutes(content.oci),
+    log,
+  })
+  stack.defer(() => firmware.close())
+  const agent = await createAgentPlane({ tls, limits: config.agent, deciders: agentDeciders(options), log })
+  stack.defer(() => agent.close())
+  ports.firmware = await open(firmware, 'firmware', config.firmware)
+  ports.agent = await open(agent, 'agent', config.agent)
+
+  if (config.tftp.enabled) {
+    const tftp = stack.use(createTftp(options))
+    ports.tftp = await openTftp(tftp, config.tftp, log)
+  }
+
+  const admin = stack.use(await options.createAdmin())
+  admin.metrics.watch(firmware, 'firmware')
+  admin.metrics.watch(agent, 'agent')
+  const { url } = await admin.listen({ ...config.admin, socketPath: paths.socket })
+  ports.admin = Number(new URL(url).port)
+
+  const opened = stack.move()
+  return { ports, [Symbol.asyncDispose]: () => opened.disposeAsync() }
+}
+
+function agentDeciders(options: ListenOptions): AgentDeciders {
+  const { config, machines, planner, ports, releases } = options
+  const host = (client: Client) =>
+    reachableHost({ advertise: config.advertise, serverAddress: client.serverAddress })
+  return {
+    async hello(request, rawBytes, client) {
+      const { machine, boot } = await machines.hello(request, { address: client.address, rawBytes })
+      const mirrors = [
+        {
+          kind: 'static' as const,
+          url: `http://${host(client)}:${ports.firmware}/tuf/${releases.repository}`,
+        },
+      ]
+      return {
+        protocol: protocolVersion,
+        machine: machine.id,
+        name: machine.name,
+        boot: boot.id,
+        repository: releases.repository,
+        mirrors,
+      }
+    },
+    authenticate: (request) => machines.authenticate(request),
+    plan: (session, client) => planner.planFor(session.boot.id, `https://${host(client)}:${ports.agent}`),
+    events: (session, request) => machines.recordAgentEvents(session, request),
+    async report(request, token, client) {
+      await machines.report({ ...request, token, address: client.address })
+    },
+  }
+}
+
+function createTftp(options: ListenOptions): TftpServer {
+  const { config, files, log, scripts } = options
+  return createTftpServer({
+    log,
+    limits: {
+      // RFC 2348: the block, 4 bytes of TFTP, 8 of UDP, 20 of IPv4.
+      mtuBytes: config.tftp.blockBytesMax + 32,
+      maxWindowBlocks: config.tftp.windowBlocksMax,
+      maxTransfers: config.tftp.transfersMax,
+      maxTransfersPerClient: config.tftp.transfersPerClientMax,
+    },
+    async open({ filename }): Promise<TftpFile> {
+      if (filename === 'autoexec.ipxe') return inMemory(Buffer.from(scripts.autoexecOverTftp()))
+      return files.open(filename)
+    },
+  })
+}
+
+function inMemory(bytes: Uint8Array): TftpFile {
+  return {
+    size: bytes.length,
+    read: async (offset, length) => bytes.subarray(offset, offset + length),
+    close: async () => {},
+  }
+}
+
+async function open(
+  app: FastifyInstance,
+  plane: 'firmware' | 'agent',
+  where: { host: string; port: number },
+): Promise<number> {
+  try {
+    await app.listen({ host: where.host, port: where.port })
+  } catch (cause) {
+    throw cannotListen(`The ${plane} plane`, `${plane}.port`, where, cause)
+  }
+  return (app.server.address() as AddressInfo).port
+}
+
+const unprivilegedTftpPort = 6969
+
+async function openTftp(tftp: TftpServer, where: { host: string; port: number }, log: Log): Promise<number> {
+  try {
+    return (await tftp.listen(where)).port
+  } catch (cause) {
+    if (where.port !== 69 || !isNotPermitted(cause)) throw cannotListen('TFTP', 'tftp.port', where, cause)
+    log.info({ port: unprivilegedTftpPort }, 'port 69 is not permitted to this user')
+  }
+  try {
+    return (await tftp.listen({ ...where, port: unprivilegedTftpPort })).port
+  } catch (cause) {
+    throw cannotListen('TFTP', 'tftp.port', { ...where, port: unprivilegedTftpPort }, cause)
+  }
+}
+
+function isNotPermitted(error: unknown): boolean {
+  const systemCode = (value: unknown) => (value as { code?: string } | undefined)?.code
+  return (
+    systemCode(error) === 'EACCES' ||
+    (errorCodeOf(error) === 'listen-failed' && systemCode((error as Error).cause) === 'EACCES')
+  )
+}
+
+function cannotListen(
+  what: string,
+  key: string,
+  where: { host: string; port: number },
+  cause: unknown,
+): MusterError {
+  const inner = cause instanceof MusterError && cause.cause !== undefined ? cause.cause : cause
+  const { code } = inner as { code?: string }
+  const why =
+    code === 'EADDRINUSE'
+      ? 'another program has it'
+      : code === 'EACCES'
+        ? 'this user may not take it'
+        : code === 'EADDRNOTAVAIL'
+          ? 'this machine does not have that address'
+          : (inner as Error).message
+  return new MusterError(
+    'listen-failed',
+    `${what} cannot listen on ${where.host} port ${where.port}: ${why}. Choose another one by ${key}, or stop the other program.`,
+    {
+      cause,
+      details: { key, ...where },
+    },
+  )
+}

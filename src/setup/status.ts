@@ -1,0 +1,108 @@
+/** `muster status`: planes, what is missing, agents, expiries. */
+import { access, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from '../config/schema.ts'
+import type { Status, StatusDeciders } from '../http/admin-status.ts'
+import type { TlsIdentity } from '../http/tls.ts'
+import type { Machines } from '../machines/machines.ts'
+import type { Releases } from '../releases/releases.ts'
+import { hasAgent, type Missing } from './first-start.ts'
+import type { Ports } from './listeners.ts'
+import type { Paths } from './paths.ts'
+
+export type StatusFacts = {
+  version: string
+  startedAt: Date
+  config: Config
+  paths: Paths
+  tls: TlsIdentity
+  ports: Ports
+  machines: Machines
+  releases: Releases
+  missing: readonly Missing[]
+}
+
+export function statusDeciders(facts: StatusFacts): StatusDeciders {
+  const { config, machines, missing, paths, ports, releases, startedAt, tls, version } = facts
+  return {
+    ready: async () => missing.length === 0,
+    async status() {
+      const { admin, agent, firmware, tftp } = config
+      const planes: Status['planes'] = [
+        { name: 'firmware', url: `http://${firmware.host}:${ports.firmware}` },
+        { name: 'agent', url: `https://${agent.host}:${ports.agent}` },
+        { name: 'admin', url: `http://${admin.host}:${ports.admin}` },
+      ]
+      if (ports.tftp !== undefined) {
+        const note =
+          ports.tftp === tftp.port
+            ? {}
+            : { note: `port ${tftp.port} was not permitted; PXE ROMs ask that one only` }
+        planes.push({ name: 'tftp', url: `tftp://${tftp.host}:${ports.tftp}`, ...note })
+      }
+      return {
+        version,
+        startedAt: startedAt.toISOString(),
+        ready: missing.length === 0,
+        data: paths.data,
+        planes,
+        pin: tls.pin,
+        missing: [...missing],
+        agents: await agentsOf(config, paths),
+        repositories: [await repositoryOf(config, releases, paths)],
+        machines: await machines.count(),
+      }
+    },
+  }
+}
+
+async function agentsOf(config: Config, paths: Paths): Promise<Status['agents']> {
+  const found: Status['agents'] = []
+  for (const arch of config.image.architectures) {
+    if (!(await hasAgent(paths, arch))) continue
+    const folder = join(paths.boot, 'agent', arch)
+    const [kernel, initramfs] = await Promise.all([
+      stat(join(folder, 'kernel')),
+      stat(join(folder, 'initramfs')),
+    ])
+    found.push({
+      arch,
+      hardware: config.image.hardware,
+      kernelBytes: kernel.size,
+      initramfsBytes: initramfs.size,
+      madeAt: initramfs.mtime.toISOString(),
+    })
+  }
+  return found
+}
+
+async function repositoryOf(
+  config: Config,
+  releases: Releases,
+  paths: Paths,
+): Promise<Status['repositories'][number]> {
+  const name = releases.repository
+  const upstream = config.releases.upstream === undefined ? {} : { upstream: config.releases.upstream.url }
+  let trusted: ReturnType<Releases['catalog']>['trusted']
+  try {
+    trusted = releases.catalog().trusted
+  } catch {
+    return { name, ...upstream, roles: [] }
+  }
+  const roles = await Promise.all(
+    (['root', 'targets', 'snapshot', 'timestamp'] as const).map(async (role) => ({
+      role,
+      version: trusted.versions[role],
+      expires: trusted.expires[role],
+      keyHere: await exists(join(paths.keys, name, `${role}.pem`)),
+    })),
+  )
+  return { name, ...upstream, roles }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,54 @@
+/** The network of a lab: one bridge with the server's address, a tap for each machine, and somebody else's DHCP server. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { tool } from '../support/tools.ts'
+
+export const serverAddress = '10.77.0.1'
+
+/** Must run inside a namespace of its own: it gives addresses to interfaces. */
+export function makeBridge(taps: number): string[] {
+  const ip = required('ip')
+  const names = Array.from({ length: taps }, (_, index) => `tap${index}`)
+  const commands = [
+    'link set lo up',
+    'link add br0 type bridge',
+    `address add ${serverAddress}/24 dev br0`,
+    ...names.flatMap((name) => [`tuntap add ${name} mode tap`, `link set ${name} master br0`, `link set ${name} up`]),
+    'link set br0 up',
+  ]
+  for (const command of commands) execFileSync(ip, command.split(' '))
+  return names
+}
+
+/** dnsmasq with addresses only, and the boot lines that `npm start` prints. */
+export async function startDnsmasq(bootLines: string[]): Promise<AsyncDisposable> {
+  const folder = mkdtempSync(join(tmpdir(), 'muster-dnsmasq-'))
+  const settings = [
+    '--no-daemon',
+    '--conf-file=/dev/null',
+    '--user=root',
+    '--port=0',
+    '--interface=br0',
+    '--bind-interfaces',
+    '--dhcp-range=10.77.0.50,10.77.0.99,1h',
+    `--dhcp-leasefile=${join(folder, 'leases')}`,
+    ...bootLines.map((line) => `--${line}`),
+  ]
+  const child: ChildProcess = spawn(required('dnsmasq'), settings, { stdio: ['ignore', 'inherit', 'pipe'] })
+  const exited = once(child, 'exit')
+  return {
+    async [Symbol.asyncDispose]() {
+      child.kill()
+      await exited
+    },
+  }
+}
+
+function required(name: string): string {
+  const path = tool(name)
+  if (path === undefined) throw new Error(`${name} is missing: apt-get install ${name === 'ip' ? 'iproute2' : name}`)
+  return path
+}
