@@ -13,7 +13,7 @@ import { MusterError } from '../errors.ts'
 import type { CpioEntry } from './cpio.ts'
 import { type DownloadOptions, fetchPackages, type Progress } from './download.ts'
 import { compressCpio, plainCpio, rootSkeleton } from './initramfs.ts'
-import { readKernel } from './kernel.ts'
+import { firmwareFiles, readKernel } from './kernel.ts'
 import { type Architecture, type Lock, lockedPackages, parseLock } from './lock.ts'
 import { programsWithLibraries, unpackTree } from './tree.ts'
 
@@ -24,9 +24,23 @@ export const imagesFolder = join(import.meta.dirname, '../../images')
 const lockFile = join(imagesFolder, 'agent/packages.lock')
 
 /** What is new in agents whose inputs are the same: part of the cache's key. */
-const recipeVersion = 1
+const recipeVersion = 2
 
 const programs = ['usr/bin/busybox', 'usr/bin/curl', 'usr/bin/openssl', 'usr/bin/qjs', 'usr/sbin/kexec']
+
+/**
+ * What curl loads for protocols and names that neither agent nor hello image speaks (LDAP, Kerberos, RTMP, SSH, cookies' public suffixes,
+ * international names).
+ */
+export const unusedLibraries = [
+  'libgssapi_krb5.so.2',
+  'libidn2.so.0',
+  'liblber.so.2',
+  'libldap.so.2',
+  'libpsl.so.5',
+  'librtmp.so.1',
+  'libssh2.so.1',
+]
 
 export type BuildOptions = Omit<DownloadOptions, 'cacheDir' | 'progress'> & {
   arch: Architecture
@@ -69,15 +83,23 @@ export async function buildAgent(options: BuildAgentOptions): Promise<BuiltImage
   const { arch, hardware } = options
   const lock = options.lock ?? (await readImagesLock())
   const sets = ['agent', `kernel-${hardware}`, ...(hardware === 'server' ? ['firmware'] : [])]
-  const recipe = (name: string) => readFile(join(imagesFolder, 'agent', name))
-  const [init, devices, modules] = await Promise.all(['init', 'devices.sh', 'modules.yaml'].map(recipe))
+  const part = (name: string) => readFile(join(imagesFolder, 'agent', name))
+  const [init, devices, modules] = await Promise.all(['init', 'devices.sh', 'modules.yaml'].map(part))
   const parts = [init!, devices!, modules!, options.agentBundle, hardware, 'agent']
   const base = await cachedBase(options, lock, sets, parts, async (files) => {
-    const kernel = await readKernel(files.kernel, wantedModules(modules!.toString(), hardware))
+    const recipe = parse(modules!.toString()) as ModuleRecipe
+    const kernel = await readKernel(files.kernel, recipe[hardware])
+    const firmware = [...kernel.firmware].filter((name) => !recipe['without-firmware'].includes(name))
     const entries = [
       ...rootSkeleton(),
-      ...programsWithLibraries(await unpackTree(files.programs), programs, arch),
+      ...programsWithLibraries({
+        tree: await unpackTree(files.programs),
+        arch,
+        programs,
+        stubs: unusedLibraries,
+      }),
       ...kernel.modules,
+      ...(await firmwareFiles(files.firmware, firmware)),
       executable('init', init!),
       plainFile('usr/lib/muster/devices.sh', devices!),
       plainFile('usr/lib/muster/agent.js', options.agentBundle),
@@ -167,10 +189,8 @@ export async function writeImage(
   }
 }
 
-export function wantedModules(yaml: string, hardware: Hardware): string[] {
-  const lists = parse(yaml) as Record<Hardware, string[]>
-  return hardware === 'server' ? [...lists.virtual, ...lists.server] : lists.virtual
-}
+/** images/agent/modules.yaml: names of modules by hardware, and firmware to leave out. */
+export type ModuleRecipe = Record<Hardware, string[]> & { 'without-firmware': string[] }
 
 async function readBase(folder: string): Promise<Base | undefined> {
   try {

@@ -1,6 +1,7 @@
 /** Makes the hello image: the demonstration operating system, as an OCI layout that can be published. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parse } from 'yaml'
 import { architectureAnnotation, layerTypes, osArtifactType, titleAnnotation } from '../oci/artifact.ts'
 import { writeLayout } from '../oci/layout.ts'
 import { type Descriptor, mediaTypes } from '../oci/manifest.ts'
@@ -12,9 +13,10 @@ import {
   executable,
   type Hardware,
   imagesFolder,
+  type ModuleRecipe,
   plainFile,
   readImagesLock,
-  wantedModules,
+  unusedLibraries,
   writeImage,
 } from './agent-image.ts'
 import { compressCpio, rootSkeleton } from './initramfs.ts'
@@ -39,16 +41,21 @@ export type BuiltHello = BuiltImage & { arch: Architecture; cmdline: string }
 export async function buildHello(options: BuildOptions & { hardware?: Hardware }): Promise<BuiltHello> {
   const { arch, hardware = 'virtual' } = options
   const lock = options.lock ?? (await readImagesLock())
-  const recipe = (name: string) => readFile(join(imagesFolder, name))
+  const part = (name: string) => readFile(join(imagesFolder, name))
   const [init, report, udhcpc, devices, modules] = await Promise.all(
-    ['hello/init', 'hello/report.js', 'hello/udhcpc', 'agent/devices.sh', 'agent/modules.yaml'].map(recipe),
+    ['hello/init', 'hello/report.js', 'hello/udhcpc', 'agent/devices.sh', 'agent/modules.yaml'].map(part),
   )
   const parts = [init!, report!, udhcpc!, devices!, modules!, hardware, 'hello']
   const base = await cachedBase(options, lock, ['hello', `kernel-${hardware}`], parts, async (files) => {
-    const kernel = await readKernel(files.kernel, wantedModules(modules!.toString(), hardware))
+    const kernel = await readKernel(files.kernel, (parse(modules!.toString()) as ModuleRecipe)[hardware])
     const entries = [
       ...rootSkeleton(),
-      ...programsWithLibraries(await unpackTree(files.programs), programs, arch),
+      ...programsWithLibraries({
+        tree: await unpackTree(files.programs),
+        arch,
+        programs,
+        stubs: unusedLibraries,
+      }),
       ...kernel.modules,
       executable('init', init!),
       executable('usr/lib/muster/udhcpc', udhcpc!),

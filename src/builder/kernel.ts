@@ -3,6 +3,7 @@ import { MusterError } from '../errors.ts'
 import type { CpioEntry } from './cpio.ts'
 import { type DebEntry, decompressXz, readDeb } from './deb.ts'
 import { closeModules, type KernelModule, moduleName, moduleTables } from './modules.ts'
+import { followLinks } from './tree.ts'
 
 export type Kernel = { release: string; image: Buffer; modules: CpioEntry[]; firmware: Set<string> }
 
@@ -27,6 +28,27 @@ export async function readKernel(fileName: string, wantedModules: readonly strin
       modules.size === 0 ? [] : packModules(modules, folder, text(entries, `${folder}/modules.builtin`)),
     firmware: new Set([...modules.values()].flatMap((module) => module.firmware)),
   }
+}
+
+/**
+ * Of the firmware that modules name, what the packages have, under the names that the kernel asks for. A module may name more than there
+ * is: it works with several versions, or with cards that nobody ships firmware for.
+ */
+export async function firmwareFiles(
+  packages: readonly string[],
+  names: Iterable<string>,
+): Promise<CpioEntry[]> {
+  const wanted = [...names]
+  const found = new Map<string, CpioEntry>()
+  for (const fileName of packages) {
+    const tree = await readDeb(fileName, (path) => path.startsWith('usr/lib/firmware/'))
+    for (const name of wanted) {
+      const path = `usr/lib/firmware/${name}`
+      const file = followLinks(tree, path)
+      if (file !== undefined) found.set(path, { type: 'file', path, mode: 0o644, bytes: file.bytes })
+    }
+  }
+  return [...found.values()]
 }
 
 function moduleSource(entries: ReadonlyMap<string, DebEntry>, folder: string) {

@@ -3,6 +3,9 @@
  * (images/agent/keys); from then on the lock itself is what is believed.
  */
 import { createHash } from 'node:crypto'
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { parse } from 'yaml'
 import { MusterError } from '../errors.ts'
 import {
   type IndexedPackage,
@@ -13,7 +16,8 @@ import {
 } from './archive.ts'
 import { decompressXz } from './deb.ts'
 import type { Progress } from './download.ts'
-import type { Architecture, Lock, LockedPackage } from './lock.ts'
+import { type Architecture, encodeLock, type Lock, type LockedPackage, parseLock } from './lock.ts'
+import { verifyClearSigned } from './openpgp.ts'
 
 /** What a lock is made from: images/agent/packages.yaml. `{arch}` in a name stands for the architecture. */
 export type Wanted = {
@@ -24,14 +28,54 @@ export type Wanted = {
   without: string[]
 }
 
-export type RefreshOptions = {
+export type ResolveOptions = {
   wanted: Wanted
   architectures: readonly Architecture[]
   mirror: string
-  /** Checks InRelease and gives the text that was signed. @throws build-failed */
-  verify: (inRelease: Buffer) => Promise<string>
+  /** ASCII-armored archive keys. */
+  keys: readonly string[]
   fetch?: typeof fetch
   progress?: Progress
+}
+
+export type Refreshed = { lock: Lock; changes: string[] }
+
+/**
+ * Makes the lock beside a `packages.yaml` anew, from archive keys in `keys/`, and says what changed (`curl 8.14 → 8.15 (amd64)`).
+ * A mirror that shows an archive older than the lock is refused: nobody may turn security updates back by it.
+ * @throws download-failed, build-failed as resolveLock
+ */
+export async function refreshLock(
+  options: Omit<ResolveOptions, 'wanted' | 'keys'> & {
+    /** …/packages.lock; its wanted packages stand beside it as packages.yaml. */
+    lockFile: string
+    keysFolder: string
+  },
+): Promise<Refreshed> {
+  const { lockFile, keysFolder } = options
+  const wanted = parse(await readFile(join(dirname(lockFile), 'packages.yaml'), 'utf8')) as Wanted
+  const names = (await readdir(keysFolder)).filter((name) => name.endsWith('.asc'))
+  const keys = await Promise.all(names.map((name) => readFile(join(keysFolder, name), 'utf8')))
+  const oldText = await readFile(lockFile, 'utf8').catch(() => undefined)
+  const old = oldText === undefined ? undefined : parseLock(oldText, lockFile)
+  const lock = await resolveLock({ ...options, wanted, keys })
+  if (old !== undefined && lock.date < old.date)
+    throw new MusterError(
+      'build-failed',
+      `${options.mirror} shows Debian as of ${lock.date}, but the lock is already of ${old.date}. Name a mirror that is up to date with --mirror.`,
+    )
+  await writeFile(`${lockFile}.new`, encodeLock(lock))
+  await rename(`${lockFile}.new`, lockFile)
+  return { lock, changes: changesBetween(old?.packages ?? [], lock.packages) }
+}
+
+function changesBetween(before: readonly LockedPackage[], after: readonly LockedPackage[]): string[] {
+  const key = (item: LockedPackage) => `${item.name} (${item.architectures.join(', ')})`
+  const was = new Map(before.map((item) => [key(item), item.version]))
+  const is = new Map(after.map((item) => [key(item), item.version]))
+  return [...new Set([...was.keys(), ...is.keys()])]
+    .filter((name) => was.get(name) !== is.get(name))
+    .map((name) => `${name}: ${was.get(name) ?? 'not there'} → ${is.get(name) ?? 'no more'}`)
 }
 
 const indexBytesMax = 64 << 20
@@ -40,10 +84,12 @@ const indexBytesMax = 64 << 20
  * @throws download-failed where an index cannot be fetched or is not the signed one
  * @throws build-failed where the signature is wrong or a package does not exist
  */
-export async function refreshLock(options: RefreshOptions): Promise<Lock> {
+export async function resolveLock(options: ResolveOptions): Promise<Lock> {
   const { wanted } = options
   const base = `${options.mirror}/dists/${wanted.suite}`
-  const release = parseRelease(await options.verify(await get(`${base}/InRelease`, options)))
+  const release = parseRelease(
+    verifyClearSigned((await get(`${base}/InRelease`, options)).toString(), options.keys),
+  )
   if (release.suite !== wanted.suite)
     throw new MusterError('build-failed', `${base}/InRelease is of ${release.suite}, not of ${wanted.suite}.`)
   const packages = new Map<string, LockedPackage>()
@@ -65,7 +111,7 @@ async function readIndex(
   base: string,
   release: ReleaseFile,
   arch: Architecture,
-  options: RefreshOptions,
+  options: ResolveOptions,
 ): Promise<Map<string, IndexedPackage>> {
   const index = new Map<string, IndexedPackage>()
   for (const component of options.wanted.components) {
@@ -111,7 +157,7 @@ function addPackage(
   packages.set(path, locked)
 }
 
-async function get(url: string, options: RefreshOptions): Promise<Buffer> {
+async function get(url: string, options: ResolveOptions): Promise<Buffer> {
   const response = await (options.fetch ?? fetch)(url).catch((cause: unknown) => {
     throw new MusterError(
       'download-failed',
