@@ -21,7 +21,7 @@ export type ReadAheadOptions = {
   onFailed: (error: unknown) => void
 }
 
-type Strip = { firstBlock: number; blocks: number; bytes: Buffer; lastPacketBytes: number }
+type Strip = { firstBlock: number; blocks: number; buffer: ArrayBuffer; lastPacketBytes: number }
 
 export class ReadAhead {
   readonly #options: ReadAheadOptions
@@ -86,7 +86,8 @@ export class ReadAhead {
       for (let block = from; block <= to; block += 1) {
         const start = (block - strip.firstBlock) * this.#packetBytes
         const length = block === this.#lastBlock ? strip.lastPacketBytes : this.#packetBytes
-        packets.push(strip.bytes.subarray(start, start + length))
+        // Not subarray(): a plain view takes half the time of a Buffer's.
+        packets.push(new Uint8Array(strip.buffer, start, length))
       }
     }
     return packets
@@ -115,7 +116,7 @@ export class ReadAhead {
       content.copy(bytes, at + dataHeaderBytes, index * blockBytes, (index + 1) * blockBytes)
     }
     const lastPacketBytes = dataHeaderBytes + (content.length - (blocks - 1) * blockBytes)
-    this.#strips.push({ firstBlock, blocks, bytes, lastPacketBytes })
+    this.#strips.push({ firstBlock, blocks, buffer: bytes.buffer, lastPacketBytes })
     this.#loadedBlocks += blocks
     if (isEnd) this.#lastBlock = this.#loadedBlocks
   }

@@ -83,12 +83,17 @@ export class Session {
 
   /** Whether it may be given up for a new client: nothing was ever acknowledged, or the client has fallen silent. */
   get expendable(): boolean {
-    return !this.#transfer.answered || this.#transfer.silent
+    return !this.#transfer.answered || this.#silent
   }
 
   /** Whether a repeated request is a new beginning: this transfer had got somewhere, and then the client fell silent. */
   get startedOver(): boolean {
-    return this.#transfer.answered && this.#transfer.silent
+    return this.#transfer.answered && this.#silent
+  }
+
+  /** A ROM that unpacks or writes what it got may pause for a while: that is not silence yet. */
+  get #silent(): boolean {
+    return this.#transfer.stalledMs(this.#options.now()) >= this.#options.limits.firstRetransmitMs
   }
 
   start(): void {

@@ -72,7 +72,6 @@ export class Transfer {
   #timedBlock: number | undefined
   #timedAtMs = 0
   #retransmittedBlocks = 0
-  #silent = false
 
   constructor(options: TransferOptions) {
     this.#options = options
@@ -97,9 +96,9 @@ export class Transfer {
     return this.#state !== 'negotiating' && (this.#base > 1 || this.#options.negotiates)
   }
 
-  /** Whether a retransmission went out since the client last got further. */
-  get silent(): boolean {
-    return this.#silent
+  /** How long the client has not got further. */
+  stalledMs(nowMs: number): number {
+    return nowMs - this.#progressAtMs
   }
 
   start(nowMs: number): Step {
@@ -136,7 +135,6 @@ export class Transfer {
     if (nowMs - this.#progressAtMs >= this.#options.giveUpAfterMs)
       return this.#end(this.#awaitsOnlyTheEnd() ? 'unconfirmed' : 'timed-out')
     this.#roundTrip.timedOut()
-    this.#silent = true
     if (this.#state === 'negotiating') {
       this.#timedBlock = undefined
       return this.#sendOack(nowMs)
@@ -193,7 +191,6 @@ export class Transfer {
       this.#timedBlock = undefined
     }
     this.#roundTrip.progressed()
-    this.#silent = false
     this.#progressAtMs = nowMs
   }
 

@@ -59,6 +59,8 @@ export class RawClient implements AsyncDisposable {
     this.read(filename, port, options, mode)
     const parts: Uint8Array[] = []
     let blockBytes = 512
+    // DATA of an earlier transfer may still be on its way: where an OACK is due, nothing before it counts.
+    let transfer: number | undefined
     for (;;) {
       const received = await this.next()
       if (received === undefined) throw new Error('the server fell silent')
@@ -66,8 +68,10 @@ export class RawClient implements AsyncDisposable {
       if (packet.op === 'error') throw new Error(`error ${packet.code}: ${packet.message}`)
       if (packet.op === 'oack') {
         blockBytes = Number(packet.options.get('blksize') ?? 512)
+        transfer = received.port
         this.send({ op: 'ack', block: 0 }, received.port)
       }
+      if (Object.keys(options).length > 0 && received.port !== transfer) continue
       if (packet.op !== 'data' || packet.block !== ((parts.length + 1) & 0xffff)) continue
       parts.push(packet.data)
       this.send({ op: 'ack', block: packet.block }, received.port)

@@ -258,6 +258,19 @@ describe('a TFTP server', () => {
     expect(here.reports[0]).toMatchObject({ outcome: 'cancelled', request: { filename: 'large' } })
   })
 
+  test('a client that started over from the same port is served again', async () => {
+    await using here = await site({ firstRetransmitMs: 50 })
+    await using client = await RawClient.open()
+    client.read('large', here.port, { blksize: '1024' })
+    const oack = await client.next()
+    client.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+    await client.next()
+    await sleep(100)
+    expect(await client.fetch('large', here.port, { blksize: '1024' })).toEqual(files['large'])
+    await until(() => here.reports.length === 2)
+    expect(here.reports.map((report) => report.outcome)).toEqual(['cancelled', 'completed'])
+  })
+
   test('above its rate an address is not answered', async () => {
     await using here = await site({ maxRequestBurstPerClient: 3, maxRequestsPerSecondPerClient: 0.001 })
     await using client = await RawClient.open()

@@ -1,0 +1,30 @@
+/** Our TFTP server alone in a process, for scripts/bench/tftp.ts: `tftp-server.ts FOLDER PORT`. */
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { silentLog } from '../../src/log.ts'
+import { createTftpServer } from '../../src/tftp/server.ts'
+
+const [folder = '.', port = '6969'] = process.argv.slice(2)
+
+const server = createTftpServer({
+  log: silentLog,
+  // All clients of the benchmark have one address.
+  limits: {
+    maxTransfersPerClient: 1024,
+    maxRequestBurstPerClient: 100_000,
+    maxRequestsPerSecondPerClient: 100_000,
+  },
+  open: async ({ filename }) => {
+    const handle = await open(join(folder, filename))
+    const { size } = await handle.stat()
+    return {
+      size,
+      read: async (offset, length) => {
+        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(length), 0, length, offset)
+        return buffer.subarray(0, bytesRead)
+      },
+      close: () => handle.close(),
+    }
+  },
+})
+await server.listen({ host: '127.0.0.1', port: Number(port) })
