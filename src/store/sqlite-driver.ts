@@ -133,7 +133,14 @@ export class SqliteLink {
   }
 
   #send(message: ToWorker): void {
-    this.#worker.postMessage(message)
+    try {
+      this.#worker.postMessage(message)
+    } catch (error) {
+      // A parameter that cannot be copied to the worker is a mistake of ours; nothing of this message was done.
+      const failure = { message: (error as Error).message }
+      const units = message.kind === 'run' ? message.units.map(() => ({ failure })) : []
+      this.#receive({ kind: 'done', units })
+    }
   }
 }
 

@@ -202,6 +202,17 @@ describe('writes at the same time', () => {
     expect(performance.now() - started).toBeLessThan(5000)
   })
 
+  test('a value that is no column fails its own statement, and the next one works', async () => {
+    await using database = await open()
+    const { db } = database
+    for (const value of [Symbol('x'), undefined, {}, true] as unknown as string[])
+      await expect(db.insertInto('settings').values({ key: 'a', value }).execute()).rejects.toMatchObject({
+        code: 'database-failed',
+      })
+    await db.insertInto('settings').values(setting('b')).execute()
+    expect(await db.selectFrom('settings').select('key').execute()).toEqual([{ key: 'b' }])
+  })
+
   test('what is asked after closing is refused, not left hanging', async () => {
     const database = await open()
     const last = database.db.insertInto('settings').values(setting('last')).execute()
