@@ -134,6 +134,9 @@ function runUnit(prepare: Prepare, unit: Unit): UnitResult {
     for (const { sql, parameters } of unit) {
       const { statement, reads } = prepare(sql)
       const values = parameters as SQLInputValue[]
+      // node:sqlite takes an object in first place for named parameters, and shifts the rest.
+      if (typeof values[0] === 'object' && values[0] !== null && !ArrayBuffer.isView(values[0]))
+        throw new TypeError('an object is no value of a column')
       if (reads) results.push({ rows: statement.all(...values) })
       else results.push({ rows: [], ...statement.run(...values) })
     }

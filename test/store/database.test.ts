@@ -205,10 +205,14 @@ describe('writes at the same time', () => {
   test('a value that is no column fails its own statement, and the next one works', async () => {
     await using database = await open()
     const { db } = database
-    for (const value of [Symbol('x'), undefined, {}, true] as unknown as string[])
-      await expect(db.insertInto('settings').values({ key: 'a', value }).execute()).rejects.toMatchObject({
-        code: 'database-failed',
-      })
+    for (const wrong of [Symbol('x'), {}, new Date()] as unknown as string[])
+      for (const row of [
+        { key: 'a', value: wrong },
+        { key: wrong, value: 'a' },
+      ])
+        await expect(db.insertInto('settings').values(row).execute()).rejects.toMatchObject({
+          code: 'database-failed',
+        })
     await db.insertInto('settings').values(setting('b')).execute()
     expect(await db.selectFrom('settings').select('key').execute()).toEqual([{ key: 'b' }])
   })
