@@ -12,13 +12,14 @@ describe('a boot that nothing is wrong with', () => {
   test('the machine verifies its release, loads it with the signed arguments and starts it', async () => {
     await using world = await createWorld()
     const { lines, started } = await world.boot()
-    expect(lines.slice(0, 8)).toEqual([
+    expect(lines.slice(0, 9)).toEqual([
       'muster: network: eth0 has 10.0.2.15/24',
       `muster: hello: machine-1 (m-aaaaaaaaaaaaaaaa), boot b-aaaaaaaaaaaaaaaa, at ${world.url}`,
       'muster: plan: hello/1.0.0/amd64, issued 2026-06-01T12:00:00Z',
       'muster: plan: because the only profile matches every machine',
       'muster: metadata: verified, timestamp 1, targets 1',
       expect.stringMatching(/^muster: manifest: verified, sha256:[0-9a-f]{64}$/),
+      'muster: blobs: fetching 0.8 MB in 3 files',
       'muster: blobs: verified',
       'muster: kexec: starting hello/1.0.0/amd64',
     ])

@@ -328,6 +328,7 @@ export class World {
     this.program('uname', 'echo x86_64')
     this.program('dmesg', "echo '[    0.000000] Linux version 6.12'")
     this.program('ip', note('ip'))
+    this.program('modprobe', note('modprobe'))
     this.program(
       'udhcpc',
       `${note('udhcpc')}\nprintf '%s\\n' ip=10.0.2.15 mask=24 router=10.0.2.2 dns=10.0.2.3 lease=86400 > '${this.folder}/run/lease'`,

@@ -14,7 +14,7 @@ import { downloadBlob } from '../download.ts'
 import { blobUrl, fetchSmall, onAnyMirror, targetUrls } from '../mirrors.ts'
 import type { Target } from './metadata.ts'
 
-export type Artifact = ReturnType<typeof pickArtifact>
+type Artifact = ReturnType<typeof pickArtifact>
 
 /** What kexec takes. */
 export type Content = {
@@ -117,7 +117,7 @@ export async function fetchContent(
   artifact: Artifact,
   plan: Plan,
 ): Promise<Content> {
-  const { host, folders, memory, limits, settings, reporter } = agent
+  const { host, folders, memory, limits, settings, reporter, console } = agent
   const { kernel, initrds, cmdline, dtb } = artifact
   const archive = encodeCpio(checkFiles(plan.files))
   const blobs = [kernel, ...initrds, cmdline, dtb].filter((blob) => blob !== undefined)
@@ -132,6 +132,7 @@ export async function fetchContent(
     },
   )
   reporter.note({ imageBytes, blobs: blobs.length })
+  await console.line(`blobs: fetching ${(imageBytes / 1e6).toFixed(1)} MB in ${blobs.length} files`)
   let before = 0
   const download = async (blob: Descriptor, path: string, offset: number) => {
     const sha256 = blob.digest.slice('sha256:'.length)

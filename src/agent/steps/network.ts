@@ -90,8 +90,11 @@ async function waitForLink(agent: Agent, name: string): Promise<boolean> {
 async function addVlan(agent: Agent, name: string, vlan: string): Promise<string> {
   const used = `${name}.${vlan}`
   const there = await agent.host.listFolder(`${agent.folders.sys}/class/net/${used}`)
-  if (there.length === 0)
+  if (there.length === 0) {
+    // The kernel loads it by itself where it finds modprobe; where it is built in, this fails and does no harm.
+    await run(agent.host, ['modprobe', '-q', '8021q'])
     await ip(agent, 'link', 'add', 'link', name, 'name', used, 'type', 'vlan', 'id', vlan)
+  }
   await ip(agent, 'link', 'set', 'dev', used, 'up')
   return used
 }

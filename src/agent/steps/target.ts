@@ -17,7 +17,7 @@ import { agentVersion } from '../version.ts'
 import { fetchTarget } from './content.ts'
 import type { Refreshed } from './metadata.ts'
 
-export type Source = { refreshed: Refreshed; mirrors: readonly Mirror[] }
+type Source = { refreshed: Refreshed; mirrors: readonly Mirror[] }
 
 /**
  * @param source `hardwareIds`: what this machine is, as its hello said
