@@ -1,10 +1,12 @@
-/** kill -9 at random moments: nothing half is served afterwards, and nothing that was acknowledged is lost. */
+/**
+ * kill -9 at moments spread over all file operations of a publish, a pull and a first start: nothing half is served
+ * afterwards, and nothing that was acknowledged is lost.
+ */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { image, openSite, publish, removeSite, type Site, serve } from './world.ts'
 
@@ -31,30 +33,28 @@ function generator(state: number): () => number {
   }
 }
 
-/** Runs the program and kills it `afterMs` after the line `from`; gives the lines after `ready` that it finished. */
-async function runAndKill(args: string[], from: 'starting' | 'ready', afterMs: number): Promise<string[]> {
-  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+/** One operation out of each of `count` equal parts of 1..operations, so that no part is left out. */
+function moments(operations: number, count = rounds): number[] {
+  const part = operations / count
+  return Array.from({ length: count }, (_, round) => 1 + Math.floor((round + random()) * part))
+}
+
+type Acknowledged = { what: string; operations: number } | undefined
+
+async function run(work: string, folder: string, killAt: number, url = ''): Promise<Acknowledged> {
+  const args = [program, work, folder, String(killAt), url]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
-  let complaint = ''
-  const reached = new Promise<void>((resolve) => {
-    child.stdout.on('data', (chunk: Buffer) => {
-      output += chunk.toString()
-      if (output.includes(`${from}\n`)) resolve()
-    })
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString()
   })
-  child.stderr.on('data', (chunk: Buffer) => {
-    complaint += chunk.toString()
-  })
-  const closed = once(child, 'close')
-  await Promise.race([reached, closed])
-  await Promise.race([sleep(afterMs), closed])
-  // It never ends by itself: if it did, it says why.
-  expect(complaint).toBe('')
-  expect(child.exitCode).toBeNull()
-  child.kill('SIGKILL')
-  await closed
-  const lines = output.split('\n').slice(0, -1)
-  return lines.slice(lines.indexOf('ready') + 1)
+  const [status, signal] = await once(child, 'close')
+  const [what, operations] = (output.split('\n').at(-2) ?? 'ready').split(' ')
+  if (what === undefined || what === 'ready' || what === '') {
+    expect([status, signal]).toEqual([null, 'SIGKILL'])
+    return undefined
+  }
+  return { what, operations: Number(operations) }
 }
 
 /** Every release that is offered is read to its last byte, each blob checked against its digest. */
@@ -64,74 +64,75 @@ async function readEverything(site: Site): Promise<string[]> {
     for (const release of releases) {
       versions.push(release.version)
       const admission = site.store.admitted().find((one) => one.manifest.digest === release.manifest.digest)
-      for (const { digest, size } of [
-        release.manifest,
-        ...(admission?.blobs ?? [{ digest: 'none', size: 0 }]),
-      ]) {
+      expect(admission?.blobs).toHaveLength(3)
+      for (const { digest, size } of [release.manifest, ...(admission?.blobs ?? [])]) {
+        // Opened first by this process, so hashed.
         const blob = await site.store.open(digest)
         expect(blob.size).toBe(size)
         await blob.close()
       }
     }
   }
+  expect(site.releases.catalog().skipped).toEqual([])
   return versions
 }
 
 describe(`kill -9 (MUSTER_SEED=${seed})`, () => {
   it(`${rounds} times during publishing`, { timeout: 240_000 }, async () => {
-    let acknowledged: string[] = []
-    let published = 0
-    for (let round = 0; round < rounds; round += 1) {
-      const lines = await runAndKill(['publish', data], 'ready', random() * 150)
-      acknowledged = [...acknowledged, ...lines]
+    const first = await run('publish', data, 0)
+    expect(first?.what).toBe('1.0')
+    let versions = ['1.0']
+    for (const moment of moments(first?.operations ?? 0)) {
+      const acknowledged = await run('publish', data, moment)
       const site = await openSite({ data })
-      const versions = await readEverything(site)
-      expect(versions).toEqual(expect.arrayContaining(acknowledged))
-      // At most the one that was being published when the process died.
-      expect(versions.length - published - lines.length).toBeLessThanOrEqual(1)
-      acknowledged = versions
-      published = versions.length
+      const now = await readEverything(site)
+      expect(now).toEqual(expect.arrayContaining(versions))
+      if (acknowledged !== undefined) expect(now).toContain(acknowledged.what)
+      expect(now.length - versions.length).toBeLessThanOrEqual(1)
+      versions = now
+      // What machines read is the same: the newest release is the one that the channel names.
+      const { release } = site.releases.catalog().resolve({ image: 'edge', arch: 'amd64' })
+      expect(release.version).toBe(`${now.length}.0`)
       await site[Symbol.asyncDispose]()
     }
-    expect(published).toBeGreaterThan(0)
-  })
-
-  it('during the very first start', { timeout: 120_000 }, async () => {
-    for (let round = 0; round < 8; round += 1) {
-      const fresh = join(data, `fresh-${round}`)
-      await runAndKill(['publish', fresh], 'starting', random() * 60)
-      const site = await openSite({ data: fresh })
-      await publish(site, 'after')
-      expect(await readEverything(site)).toContain('after')
-      await site[Symbol.asyncDispose]()
-    }
+    expect((await run('publish', data, 0))?.what).toBe(`${versions.length + 1}.0`)
   })
 
   it(`${rounds} times during a pull`, { timeout: 240_000 }, async () => {
     const origin = await openSite()
     const upstream = await serve(origin)
-    await writeFile(join(data, 'pinned-root.json'), await origin.releases.trustedRoot())
-    const pin = { url: upstream.url, root: await origin.releases.trustedRoot() }
-    let timestamp = 0
-    for (let round = 0; round < rounds; round += 1) {
+    const root = await origin.releases.trustedRoot()
+    const pin = { url: upstream.url, root }
+    await publish(origin, 'first', { source: image('first', { bytes: 200_000 }) })
+    await writeFile(join(data, 'pinned-root.json'), root)
+    const whole = await run('follow', data, 0, upstream.url)
+    expect(whole?.what).toBe('2')
+    let timestamp = 2
+    for (const [round, moment] of moments(whole?.operations ?? 0).entries()) {
       const version = `${round}.0`
-      await publish(origin, version, { source: image(version, { bytes: 2_000_000 }) })
-      const lines = await runAndKill(['follow', data, upstream.url], 'ready', random() * 80)
+      await publish(origin, version, { source: image(version, { bytes: 200_000 }) })
+      const acknowledged = await run('follow', data, moment, upstream.url)
       const site = await openSite({ data, upstream: pin })
-      timestamp = Math.max(timestamp, Number(lines.at(-1) ?? 0))
-      if (timestamp > 0) {
-        await readEverything(site)
-        const now = site.releases.catalog().trusted.versions.timestamp
-        expect(now).toBeGreaterThanOrEqual(timestamp)
-        timestamp = now
-      }
+      await readEverything(site)
+      const now = site.releases.catalog().trusted.versions.timestamp
+      expect(now).toBeGreaterThanOrEqual(Math.max(timestamp, Number(acknowledged?.what ?? 0)))
+      timestamp = now
       await site[Symbol.asyncDispose]()
     }
-    const site = await openSite({ data, upstream: pin })
-    await site.releases.sync()
-    expect(await readEverything(site)).toHaveLength(rounds)
-    await site[Symbol.asyncDispose]()
+    expect((await run('follow', data, 0, upstream.url))?.what).toBe(String(rounds + 2))
     await upstream[Symbol.asyncDispose]()
     await removeSite(origin)
+  })
+
+  it('ten times during the very first start', { timeout: 240_000 }, async () => {
+    const whole = await run('init', join(data, 'whole'), 0)
+    for (const [round, moment] of moments((whole?.operations ?? 0) * 0.6, 10).entries()) {
+      const fresh = join(data, `fresh-${round}`)
+      await run('init', fresh, moment)
+      const site = await openSite({ data: fresh })
+      await publish(site, 'after')
+      expect(await readEverything(site)).toContain('after')
+      await site[Symbol.asyncDispose]()
+    }
   })
 })
