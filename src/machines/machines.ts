@@ -1,17 +1,14 @@
 /** The façade of this room: machines with their three facets, for everyone who decides something about one. */
-import { createHash } from 'node:crypto'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { EventsRequest, ReportRequest } from '../protocol/events.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
-import { type Database, isDuplicate, isMissingReference } from '../store/database.ts'
-import type { MachineRow } from '../store/schema.ts'
+import type { Database } from '../store/database.ts'
+import { createAdmission } from './admission.ts'
 import {
   authenticate,
   type BootContext,
-  findBootByHello,
   getBootRow,
-  openBoot,
   recordPlan,
   recordSkip,
   type Session,
@@ -20,21 +17,11 @@ import {
 import { createDirectory, type Directory } from './directory.ts'
 import { createDocuments } from './documents.ts'
 import { createTimeline, type EventListener, type EventQuery } from './events.ts'
-import { cleanIdentifiers, sourceOf } from './identifiers.ts'
-import { findByMacs, newMachine, requireMacs, seenAgain } from './inventory.ts'
 import { type MachineLimits, machineLimits } from './limits.ts'
-import { createId } from './names.ts'
-import { matchProfile, type Profile, parseProfile } from './profiles.ts'
+import { type Profile, parseProfile } from './profiles.ts'
 import { acceptReport, recordAgentEvents } from './progress.ts'
 import { createRateLimiter } from './rate.ts'
-import {
-  type Boot,
-  type Machine,
-  type MachineEvent,
-  type RecordedPlan,
-  toBoot,
-  toMachine,
-} from './records.ts'
+import { type Boot, type Machine, type MachineEvent, type RecordedPlan, toBoot } from './records.ts'
 import { createReportToken } from './reports.ts'
 import { type SessionRequest, type VerifySession, verifyEd25519 } from './session.ts'
 import {
@@ -114,105 +101,20 @@ export function createMachines(options: {
     max: limits.profilesMax,
     now,
   })
-  const rate = (perMinute: number) => createRateLimiter({ perMinute, keysMax: limits.rateKeysMax, now })
-  const perAddress = rate(limits.hellosPerMinutePerAddressMax)
-  const perMachine = rate(limits.hellosPerMinutePerMachineMax)
-  const newcomers = rate(limits.newMachinesPerMinuteMax)
-  const refusals = rate(6)
+  const refusals = createRateLimiter({ perMinute: 6, keysMax: limits.rateKeysMax, now })
   const directory = createDirectory({ database, timeline, now })
 
-  /** What letting this newcomer in without a person changes; undefined: a person is asked first. */
-  async function autoApproval(machine: Machine): Promise<Partial<MachineRow> | undefined> {
-    if (enrolment.mode !== 'auto' || machine.enrolment !== 'discovered') return undefined
-    try {
-      const match = matchProfile(machine, await profiles.list())
-      if (match === undefined || !enrolment.isDemonstration(match.profile)) return undefined
-    } catch {
-      // A tie: `eligibility` and `why` say it.
-      return undefined
-    }
-    return { enrolment: 'approved', decidedAt: now().getTime(), decidedBy: 'auto' }
-  }
-
-  const approvedEvent = (machineId: string, at: Date) => ({
-    at,
-    machineId,
-    kind: 'approved',
-    assurance: 'server' as const,
-    message: 'approved automatically, for the demonstration only',
-    data: { by: 'auto' },
-  })
-
-  async function admit(
-    request: HelloRequest,
-    from: { address: string; source: string; helloDigest: string },
-  ): Promise<{ machine: Machine; boot: Boot }> {
-    const at = now()
-    const { address, source, helloDigest } = from
-    const clean = cleanIdentifiers(request.identifiers)
-    requireMacs(clean)
-    const found = await findByMacs(database, clean)
-    if (found !== undefined) {
-      const existing = await findBootByHello(database, found.row.id, helloDigest)
-      if (existing !== undefined) return { machine: toMachine(found.row, found.macs), boot: toBoot(existing) }
-    }
-    if (found === undefined && !newcomers.take('')) throw limitReached('too many new machines at once')
-    if (found !== undefined && !perMachine.take(`${found.row.id} ${source}`))
-      throw limitReached(`too many hellos of ${found.row.name} from ${source}`)
-    const id = createId('m', random)
-    const record =
-      found === undefined
-        ? newMachine(database, { id, request, clean, source, at, limits })
-        : seenAgain(database, { found, request, clean, at, limits })
-    const opening = await openBoot(context, {
-      id: createId('b', random),
-      machineId: record.row.id,
-      request,
-      clean,
-      helloDigest,
-      address,
-      ...(found?.conflictsWith === undefined ? {} : { conflict: found.conflictsWith }),
-    })
-    const queries = [...record.queries, ...opening.queries]
-    const events = [...record.events, ...opening.events]
-    const approval = await autoApproval(toMachine(record.row, record.macs))
-    if (approval !== undefined) {
-      queries.push(db.updateTable('machines').set(approval).where('id', '=', record.row.id))
-      events.push(approvedEvent(record.row.id, at))
-    }
-    await timeline.commit(queries, events, opening.after)
-    return { machine: toMachine({ ...record.row, ...approval }, record.macs), boot: toBoot(opening.row) }
-  }
+  const admission = createAdmission({ context, enrolment, listProfiles: profiles.list, random })
 
   return {
     ...directory,
-    async hello(request, { address, rawBytes }) {
-      const source = sourceOf(address)
-      if (!perAddress.take(source)) throw limitReached(`too many hellos from ${source}`)
-      checkSessionKey(request.sessionKey)
-      const helloDigest = createHash('sha256').update(rawBytes).digest('hex')
-      for (let attempt = 1; ; attempt++) {
-        try {
-          return await admit(request, { address, source, helloDigest })
-        } catch (error) {
-          // Another hello with one of these addresses, or the same hello, came in between, or the record was forgotten.
-          if (attempt === 3 || !(isDuplicate(error) || isMissingReference(error))) throw error
-        }
-      }
-    },
+    hello: admission.hello,
     authenticate: (request) => authenticate(context, request, verifySignature),
     async eligibility(bootId) {
       const boot = toBoot(await getBootRow(database, bootId))
       let machine = await directory.get(boot.machineId)
-      const approval = await autoApproval(machine)
-      if (approval !== undefined && boot.held === undefined) {
-        const undecided = db.updateTable('machines').set(approval).where('id', '=', machine.id)
-        await timeline.commit(
-          [undecided.where('enrolment', '=', 'discovered')],
-          [approvedEvent(machine.id, now())],
-        )
+      if (boot.held === undefined && (await admission.letIn(machine)))
         machine = await directory.get(machine.id)
-      }
       return {
         machine,
         boot,
@@ -265,19 +167,5 @@ function noProfile(name: string): never {
   throw new MusterError(
     'profile-not-found',
     `there is no profile '${name.slice(0, 80)}': 'muster profiles' lists them`,
-  )
-}
-
-function limitReached(what: string): MusterError {
-  return new MusterError('limit-reached', `${what}: try again in a minute`, { details: { retrySeconds: 60 } })
-}
-
-/** SPKI of Ed25519 is a fixed prefix and 32 bytes (RFC 8410 §4); no other key can open a session. */
-function checkSessionKey(base64: string): void {
-  const der = Buffer.from(base64, 'base64')
-  if (der.length === 44 && der.subarray(0, 12).toString('hex') === '302a300506032b6570032100') return
-  throw new MusterError(
-    'request-invalid',
-    'the hello carries no Ed25519 session key: expected 44 bytes of SPKI DER',
   )
 }
