@@ -140,7 +140,10 @@ async function publishTargets(
   return publisher.accept(bytes)
 }
 
-async function resolveManifests(request: PublishRequest): Promise<(ResolvedManifest & { arch: Arch })[]> {
+/** One manifest per architecture that is to be published. @throws what the source throws, `manifest-invalid` */
+export async function resolveManifests(
+  request: Pick<PublishRequest, 'source' | 'name' | 'arch'>,
+): Promise<(ResolvedManifest & { arch: Arch })[]> {
   const { source, name, arch } = request
   const found = arch === undefined ? await source.resolveAll(name) : [await source.resolve(name, { arch })]
   return found.map((one) => {
@@ -152,7 +155,7 @@ async function resolveManifests(request: PublishRequest): Promise<(ResolvedManif
 }
 
 /** A folder's place on the publisher's disk is nobody's business: the image's name stands for it. */
-function sourceName(location: string, image: string): string {
+export function sourceName(location: string, image: string): string {
   return /^[./~]|^[A-Za-z]:\\/.test(location) ? image : location
 }
 

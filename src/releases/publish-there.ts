@@ -1,0 +1,140 @@
+/**
+ * Publishing to a server from where the targets key is. The server is not trusted: its metadata is verified as a machine
+ * verifies it before anything is signed over it, or a taken-over server could have its own entries signed with the next release.
+ */
+import { createHash } from 'node:crypto'
+import { MusterError } from '../errors.ts'
+import { type BlobSink, type PullProgress, pullInto } from '../oci/pull.ts'
+import { defaultChannel, releasePath } from '../protocol/release-rules.ts'
+import { type ExpiryPeriods, expiresIn } from '../signing/expiry.ts'
+import type { Signer } from '../signing/keys.ts'
+import { type SignedOf, validateMetadata } from '../tuf/validate.ts'
+import type { VerifiedTarget } from '../tuf/verify.ts'
+import { type Catalog, readCatalog } from './catalog.ts'
+import { describeRelease, signNextTargets } from './publish.ts'
+import { type Published, type PublishRequest, resolveManifests, sourceName } from './publish-here.ts'
+import { type Crypto, verifyRepository } from './verify-repository.ts'
+
+/** What the publisher needs of a server: the admin plane's API, or the rooms themselves. */
+export type PublishingServer = {
+  /** A metadata file as served; undefined when there is none of that name. */
+  metadata(name: string): Promise<Uint8Array | undefined>
+  /** All of a small blob. @throws MusterError blob-unavailable */
+  readBlob(digest: string, maxBytes: number): Promise<Uint8Array>
+  /** Where content goes; nothing of it is served before it is signed. */
+  sink: BlobSink
+  acceptTargets(bytes: Uint8Array): Promise<{ version: number }>
+}
+
+export type PublishThere = Omit<PublishRequest, 'onProgress'> & {
+  server: PublishingServer
+  repository: string
+  /** root.json that came by a road that is trusted, of any version. */
+  trustedRoot: Uint8Array
+  signer: Signer
+  periods: ExpiryPeriods
+  now: () => number
+  crypto: Crypto
+  onProgress?: (progress: PullProgress) => void
+  signal?: AbortSignal
+}
+
+/**
+ * The same content again changes nothing, so a publication that was interrupted is simply repeated.
+ *
+ * @throws MusterError metadata-* when what the server shows does not verify, `key-invalid` when root does not name this key for
+ *   targets, `release-exists`, what the source throws, and what the server answers
+ */
+export async function publishThere(options: PublishThere): Promise<Published> {
+  const { server, source, image, version, signer, signal, onProgress } = options
+  const { catalog, current } = await readServer(options)
+  const resolved = await resolveManifests(options)
+  await pullInto({
+    source,
+    manifests: resolved,
+    sink: server.sink,
+    ...(onProgress === undefined ? {} : { onProgress }),
+    ...(signal === undefined ? {} : { signal }),
+  })
+  const channel = options.channel === undefined ? defaultChannel : options.channel
+  const additions = describeRelease(
+    {
+      image,
+      version,
+      kind: options.kind ?? 'artifact',
+      source: sourceName(source.location, image),
+      manifests: resolved.map(({ arch, descriptor }) => ({ ...descriptor, arch })),
+      hardwareIds: options.hardwareIds ?? [],
+      minAgent: options.minAgent ?? '0.0.0',
+      releaseCounter: options.releaseCounter,
+    },
+    catalog.image(image),
+    channel === null ? undefined : { image, channel, floor: options.floor },
+  )
+  const published = {
+    releases: resolved.map(({ arch, descriptor }) => ({
+      path: releasePath({ image, version, arch }),
+      digest: descriptor.digest,
+    })),
+    notices: additions.notices,
+  }
+  if (Object.keys(additions.targets).length === 0) return { ...published, targetsVersion: current.version }
+  if (additions.document !== undefined) await upload(server.sink, additions.document)
+  const bytes = signNextTargets({
+    current,
+    additions: additions.targets,
+    expires: expiresIn(options.now(), options.periods.targets),
+    signers: [signer],
+  })
+  return { ...published, targetsVersion: (await server.acceptTargets(bytes)).version }
+}
+
+async function readServer(
+  options: PublishThere,
+): Promise<{ catalog: Catalog; current: SignedOf<'targets'> }> {
+  const { server, repository, trustedRoot, signer, now, crypto } = options
+  const seen = new Map<string, Uint8Array>()
+  const read = async (name: string) => {
+    const bytes = await server.metadata(name)
+    if (bytes !== undefined) seen.set(name, bytes)
+    return bytes
+  }
+  const trusted = await verifyRepository({ repository, trustedRoot, read, nowMs: now(), crypto })
+  const { versions } = trusted
+  const root = validateMetadata('root', 'root.json', seen.get(`${versions.root}.root.json`) ?? trustedRoot)
+  if (!root.signed.roles.targets.keyids.includes(signer.keyid)) {
+    const sentence = `The key ${signer.keyid.slice(0, 16)}… is not one that root version ${versions.root} of '${repository}' names for targets; give the right one with --key.`
+    throw new MusterError('key-invalid', sentence, { details: { keyid: signer.keyid } })
+  }
+  const name = `${versions.targets}.targets.json`
+  const bytes = seen.get(name)
+  if (bytes === undefined) throw new MusterError('internal', `${name} was verified, but never read.`)
+  const readTarget = (target: VerifiedTarget) => readVerified(server, target)
+  return {
+    // Strictly: over a channel that cannot be read, its floor would be signed away.
+    catalog: await readCatalog({ trusted, readTarget, strict: true }),
+    current: validateMetadata('targets', name, bytes).signed,
+  }
+}
+
+/** The floor of a channel stands in these bytes: they have to be the ones that were signed. */
+async function readVerified(server: PublishingServer, target: VerifiedTarget): Promise<Uint8Array> {
+  const bytes = await server.readBlob(`sha256:${target.sha256}`, target.length)
+  const found = createHash('sha256').update(bytes).digest('hex')
+  if (found === target.sha256) return bytes
+  throw new MusterError(
+    'blob-digest',
+    `The server's bytes for ${target.path} are sha256:${found}, but sha256:${target.sha256} was signed.`,
+    { details: { path: target.path, expected: target.sha256, found } },
+  )
+}
+
+async function upload(sink: BlobSink, bytes: Uint8Array): Promise<void> {
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+  if ((await sink.size(digest)) !== undefined) return
+  await sink.write({ digest, size: bytes.length }, once(bytes))
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
