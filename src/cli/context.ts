@@ -1,0 +1,139 @@
+/** What every command gets: the configuration, the way to the server, and where to print. */
+import { resolve } from 'node:path'
+import type { Command } from 'commander'
+import type { Progress } from '../builder/download.ts'
+import { type LoadedConfig, loadConfig } from '../config/load.ts'
+import { MusterError } from '../errors.ts'
+import { adminSocketName } from '../http/admin-socket.ts'
+import type { Log } from '../log.ts'
+import type { RegistryClient } from '../oci/registry.ts'
+import type { AgentConfig } from '../protocol/agent-config.ts'
+import type { Arch } from '../protocol/identifiers.ts'
+import type { PublishThere } from '../releases/publish-there.ts'
+import type { ExpiryPeriods } from '../signing/expiry.ts'
+import { type ApiClient, type ApiTarget, createApiClient } from './api-client.ts'
+import type { Output } from './output.ts'
+
+/** Everything of the process that commands may touch; main.ts gives the real one, tests another. */
+export type World = {
+  env: Readonly<Record<string, string | undefined>>
+  stdout(text: string): void
+  stderr(text: string): void
+  /** Whether a person watches standard error: progress is shown then. */
+  isTerminal: boolean
+  /** Folder of package.json, docs/ and images/. */
+  packageRoot: string
+  now(): number
+  /** Aborted by Ctrl-C and SIGTERM. */
+  signal: AbortSignal
+  /** Runs the server until `signal`. */
+  serve(options: { loaded: LoadedConfig; print(line: string): void; signal: AbortSignal }): Promise<void>
+  log(settings: LoadedConfig['config']['log']): Log
+  crypto: PublishThere['crypto']
+  /** Registries as this person reaches them, with the credentials of docker's config.json. */
+  registry(): RegistryClient
+  /** @throws MusterError repository-exists */
+  makeRepository(options: {
+    keysDirectory: string
+    metadataDirectory: string
+    periods: ExpiryPeriods
+  }): Promise<void>
+  agentConfig(options: AgentIdentity): AgentConfig
+  /** The agent as one module for QuickJS. @throws MusterError build-failed */
+  agentBundle(): Promise<Uint8Array>
+  progressLines(print: (line: string) => void): Progress
+}
+
+/** What an agent's configuration says beside the default policy. */
+export type AgentIdentity = {
+  repository: string
+  pin: string
+  arch: Arch
+  timeFloor: string
+  origin: AgentConfig['origin']
+  servers: string[]
+}
+
+export type Context = {
+  world: World
+  output(): Output
+  /** @throws MusterError config-invalid */
+  loaded(): LoadedConfig
+  api(): ApiClient
+}
+
+export type GlobalOptions = {
+  data?: string
+  config?: string
+  set?: Record<string, string>
+  logLevel?: string
+  url?: string
+  token?: string
+  pin?: string
+  json?: boolean
+  files?: string
+  mirror?: string
+  advertise?: string
+}
+
+export function createContext(program: Command, world: World): Context {
+  let loaded: LoadedConfig | undefined
+  const options = () => program.opts<GlobalOptions>()
+  return {
+    world,
+    output: () => ({ json: options().json === true, write: world.stdout, note: world.stderr }),
+    loaded() {
+      loaded ??= loadConfig({ file: options().config, env: world.env, flags: flagsOf(options()) })
+      return loaded
+    },
+    api() {
+      return createApiClient(targetOf(options(), world, () => this.loaded().config.data))
+    },
+  }
+}
+
+/** Flags that are settings, by their dotted keys. `--set` wins over the short form: it names the key itself. */
+export function flagsOf(options: GlobalOptions): Record<string, string> {
+  const short: Record<string, string | undefined> = {
+    data: options.data,
+    files: options.files,
+    mirror: options.mirror,
+    advertise: options.advertise,
+    'log.level': options.logLevel,
+  }
+  const given = Object.entries(short).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return { ...Object.fromEntries(given), ...options.set }
+}
+
+function targetOf(options: GlobalOptions, world: World, data: () => string): ApiTarget {
+  if (options.url === undefined) return { kind: 'socket', path: resolve(data(), adminSocketName) }
+  let url: URL
+  try {
+    url = new URL(options.url)
+  } catch (cause) {
+    throw new MusterError(
+      'config-invalid',
+      `--url must look like https://server:9443, not '${options.url}'.`,
+      {
+        cause,
+      },
+    )
+  }
+  if (url.protocol !== 'https:' && url.protocol !== 'http:')
+    throw new MusterError(
+      'config-invalid',
+      `--url must begin with https:// or http://, not '${url.protocol}'.`,
+    )
+  const token = options.token ?? world.env['MUSTER_TOKEN']
+  if (token !== undefined && url.protocol === 'http:' && !isLoopback(url.hostname)) {
+    throw new MusterError(
+      'config-invalid',
+      `The token would travel to ${url.host} in the clear. Use https:// with --pin, or an SSH tunnel to the server's loopback.`,
+    )
+  }
+  return { kind: 'url', url, token, pin: options.pin }
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+}

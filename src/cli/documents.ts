@@ -1,0 +1,67 @@
+/** Profiles and clusters are documents under a name, in YAML for people: shown, set from a file, removed. */
+import { readFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { parse, stringify } from 'yaml'
+import { MusterError } from '../errors.ts'
+import type { NamedDocument } from '../http/admin-profiles.ts'
+import { apiPath } from './api-client.ts'
+import type { Context } from './context.ts'
+import { print, printableLines } from './output.ts'
+
+/** Adds `<noun> show|set|remove`; the list is the noun's own. */
+export function addDocumentVerbs(
+  program: Command,
+  context: Context,
+  options: { noun: 'profile' | 'cluster'; description: string; afterSet(name: string): string },
+): void {
+  const { noun, description, afterSet } = options
+  const collection = `${noun}s`
+  const command = program.command(noun).description(description)
+  command
+    .command('show')
+    .argument('<name>')
+    .description(`print it as YAML, as '${noun} set' takes it`)
+    .action(async (name: string) => {
+      const found = await context
+        .api()
+        .call<NamedDocument>({ method: 'GET', path: apiPath(collection, name) })
+      print(context.output(), found, () => printableLines(stringify(found)))
+    })
+  command
+    .command('set')
+    .argument('[name]', "its name, when the file has no 'name'")
+    .requiredOption('-f, --file <file>', 'YAML or JSON; - reads standard input')
+    .description('make or replace it from a file')
+    .action(async (given: string | undefined, { file }: { file: string }) => {
+      const document = readDocument(file)
+      const name = given ?? document['name']
+      if (typeof name !== 'string' || name === '')
+        throw new MusterError(
+          'request-invalid',
+          `${file} has no 'name': write it there, or as 'muster ${noun} set <name> -f ${file}'.`,
+        )
+      const path = apiPath(collection, name)
+      const kept = await context.api().call<NamedDocument>({ method: 'PUT', path, body: document })
+      print(context.output(), kept, () => afterSet(name))
+    })
+  command
+    .command('remove')
+    .argument('<name>')
+    .description('remove it; removing twice is no error')
+    .action(async (name: string) => {
+      await context.api().call({ method: 'DELETE', path: apiPath(collection, name) })
+      print(context.output(), { removed: name }, () => `${noun} ${name} is removed.`)
+    })
+}
+
+function readDocument(file: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = parse(readFileSync(file === '-' ? '/dev/stdin' : file, 'utf8'))
+  } catch (cause) {
+    throw new MusterError('request-invalid', `${file} cannot be read: ${(cause as Error).message}`, { cause })
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>
+  throw new MusterError('request-invalid', `${file} must hold one document with members by name.`)
+}

@@ -1,0 +1,46 @@
+/** `muster events`: what happened, and with --watch what is happening. */
+import type { Command } from 'commander'
+import type { EventView } from '../http/admin-boots.ts'
+import type { Context } from './context.ts'
+import { print, printable } from './output.ts'
+
+export function addEvents(program: Command, context: Context): void {
+  program
+    .command('events')
+    .description('what happened to machines; --watch shows it while it happens')
+    .option('--watch', 'go on until Ctrl-C')
+    .option('--machine <machine>', 'only of this machine')
+    .option('--boot <boot>', 'only of this boot')
+    .option('--limit <count>', 'how many of the newest', '50')
+    .action(async (options: { watch?: boolean; machine?: string; boot?: string; limit: string }) => {
+      const { watch, machine, boot, limit } = options
+      const api = context.api()
+      const output = context.output()
+      const { items } = await api.call<{ items: EventView[] }>({
+        method: 'GET',
+        path: '/events',
+        query: { machine, boot, limit },
+      })
+      if (watch !== true) {
+        print(output, items, () => items.map(eventLine).join('') || 'Nothing has happened yet.')
+        return
+      }
+      const show = (event: EventView) =>
+        output.write(output.json ? `${JSON.stringify(event)}\n` : eventLine(event))
+      for (const event of items) show(event)
+      const lines = api.lines({
+        method: 'GET',
+        path: '/events/watch',
+        query: { machine, boot, after: items.at(-1)?.id ?? 0 },
+        signal: context.world.signal,
+      })
+      for await (const event of lines) show(event as EventView)
+    })
+}
+
+/** Time, machine, kind, sentence; what is only claimed is marked, because anyone on the network may have said it. */
+export function eventLine(event: EventView): string {
+  const time = event.at.slice(0, 19).replace('T', ' ')
+  const claimed = event.assurance === 'claimed' ? ' (claimed)' : ''
+  return `${time}  ${event.machineId ?? '-'}  ${event.kind}${claimed}: ${printable(event.message)}\n`
+}

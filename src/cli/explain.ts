@@ -1,0 +1,40 @@
+/** `muster explain <code>`: the paragraph of docs/errors.md, also at a rack without a browser. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { errorCodes, MusterError } from '../errors.ts'
+import type { Context } from './context.ts'
+import { print, printable } from './output.ts'
+
+export function addExplain(program: Command, context: Context): void {
+  program
+    .command('explain')
+    .argument('<code>', "the code of an error, as in 'blob-digest'")
+    .description('what an error code means, and the way out')
+    .action((code: string) => {
+      const text = paragraphOf(context.world.packageRoot, code)
+      if (text === undefined) throw unknownCode(code)
+      print(context.output(), { code, text }, () => `${code}\n\n${text}\n`)
+    })
+}
+
+/** The text under the heading of a code; undefined when no document has one. */
+export function paragraphOf(packageRoot: string, code: string): string | undefined {
+  const folder = join(packageRoot, 'docs/errors')
+  const files = [join(packageRoot, 'docs/errors.md')]
+  if (existsSync(folder)) files.push(...readdirSync(folder).map((name) => join(folder, name)))
+  for (const file of files.filter((path) => existsSync(path))) {
+    const sections = readFileSync(file, 'utf8').split(/^#{1,3} /m)
+    const found = sections.find((section) => section.split('\n', 1)[0]?.replaceAll('`', '').trim() === code)
+    if (found !== undefined) return found.slice(found.indexOf('\n')).trim()
+  }
+  return undefined
+}
+
+function unknownCode(code: string): MusterError {
+  const close = errorCodes.filter((known) => known.split('-').some((word) => code.includes(word))).slice(0, 6)
+  return new MusterError(
+    'request-invalid',
+    `There is no error '${printable(code).slice(0, 64)}'${close.length > 0 ? `; close to it are ${close.join(', ')}` : ''}. docs/errors.md lists all.`,
+  )
+}

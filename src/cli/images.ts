@@ -1,0 +1,217 @@
+/** `muster images`, `muster image publish`, `muster image pull`: which operating systems there are, and how new ones come in. */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { MusterError } from '../errors.ts'
+import type { ImagesView, PullProgress } from '../http/admin-images.ts'
+import { openLayout } from '../oci/layout.ts'
+import { parseReference } from '../oci/reference.ts'
+import type { ImageName, ImageSource } from '../oci/source.ts'
+import { type Arch, arch as archSchema } from '../protocol/identifiers.ts'
+import { publishThere } from '../releases/publish-there.ts'
+import { periodsOf } from '../signing/expiry.ts'
+import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
+import type { Context } from './context.ts'
+import { bytes, print, table } from './output.ts'
+import { createRemoteServer } from './remote-store.ts'
+
+type PublishOptions = {
+  as: string
+  channel: string | false
+  key?: string
+  root?: string
+  arch?: string
+  hardwareId?: string[]
+  floor?: string
+  counter?: string
+  minAgent?: string
+  repository?: string
+}
+
+export function addImages(program: Command, context: Context): void {
+  program
+    .command('images')
+    .description('images, their releases and channels, as signed')
+    .action(async () => {
+      const found = await context.api().call<ImagesView>({ method: 'GET', path: '/images' })
+      print(context.output(), found, () => imagesText(found))
+    })
+
+  const image = program.command('image').description('bring in an operating system: publish, pull')
+  image
+    .command('publish')
+    .argument('<source>', 'an OCI layout folder (folder or folder:tag), or a registry reference')
+    .description('sign a release with your key and publish it')
+    .requiredOption('--as <image/version>', 'what it is called here, as in edge-os/1.4.2')
+    .option('--channel <channel>', 'channel that names it from now on', 'stable')
+    .option('--no-channel', 'no channel names it yet')
+    .option('--key <file>', "the targets key (default: the server's own, keys/<repository>/targets.pem)")
+    .option('--root <file>', "the repository's root.json, from a road you trust (default: the data folder's)")
+    .option('--arch <arch>', 'only this architecture; needed where the source does not say it')
+    .option('--hardware-id <id...>', 'boots only on this hardware; any hardware unless given')
+    .option('--floor <counter>', 'no release of the image with a lower counter boots any more')
+    .option('--counter <counter>', "its release counter (default: one above the image's highest)")
+    .option('--min-agent <version>', 'oldest agent that can boot it')
+    .option('--repository <name>', "the server's TUF repository (default: releases.repository)")
+    .action((source: string, options: PublishOptions) => publish(context, source, options))
+  image
+    .command('pull')
+    .argument('<reference>', 'registry/name:tag or …@sha256:…')
+    .option('--arch <arch>', 'only this architecture of an index')
+    .description("fetch from a registry into the server's store, so that publishing it moves nothing")
+    .action(async (reference: string, { arch }: { arch?: string }) => {
+      const progress = createProgressLine(context)
+      let last: PullProgress | undefined
+      const body = { reference, ...(arch === undefined ? {} : { arch: parseArch(arch) }) }
+      const { signal } = context.world
+      const lines = context.api().lines({ method: 'POST', path: '/images/pull', body, signal })
+      for await (const line of lines) {
+        last = line as PullProgress
+        if (last.kind === 'progress') progress.show(last)
+      }
+      progress.end()
+      if (last?.kind !== 'done')
+        throw new MusterError('blob-truncated', 'The pull ended early; the same command goes on from there.')
+      const { manifests } = last
+      print(context.output(), manifests, () =>
+        manifests.map((one) => `${one.arch ?? '?'}  ${one.digest}\n`).join(''),
+      )
+    })
+}
+
+async function publish(context: Context, source: string, options: PublishOptions): Promise<void> {
+  const [image, version, ...rest] = options.as.split('/')
+  if (!image || !version || rest.length > 0)
+    throw new MusterError('reference-invalid', `--as wants <image>/<version>, not '${options.as}'.`)
+  const { config } = context.loaded()
+  const repository = options.repository ?? config.releases.repository
+  const data = resolve(config.data)
+  const signer = await loadSigner(
+    context,
+    options.key ?? keyFileOf(join(data, 'keys', repository), 'targets'),
+  )
+  const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
+  const progress = createProgressLine(context)
+  const published = await publishThere({
+    ...(await openSource(context, source)),
+    server: createRemoteServer(context.api(), repository),
+    repository,
+    trustedRoot: readRoot(root),
+    signer,
+    periods: periodsOf('default'),
+    now: context.world.now,
+    crypto: context.world.crypto,
+    image,
+    version,
+    arch: options.arch === undefined ? undefined : parseArch(options.arch),
+    channel: options.channel === false ? null : options.channel,
+    floor: toCounter('--floor', options.floor),
+    releaseCounter: toCounter('--counter', options.counter),
+    hardwareIds: options.hardwareId,
+    minAgent: options.minAgent,
+    onProgress: progress.show,
+    signal: context.world.signal,
+  })
+  progress.end()
+  const channel = options.channel === false ? '' : ` and on channel ${options.channel}`
+  print(context.output(), published, () =>
+    [
+      ...published.releases.map(({ path, digest }) => `${path}  ${digest}\n`),
+      `published in targets version ${published.targetsVersion}${channel}.\n`,
+    ].join(''),
+  )
+  for (const notice of published.notices) context.output().note(`note: ${notice}\n`)
+}
+
+/** A folder when there is one of that name, and otherwise a reference: `./os` can only be a folder. */
+async function openSource(context: Context, text: string): Promise<{ source: ImageSource; name: ImageName }> {
+  const [, folder = text, tag] = /^(.+):([A-Za-z0-9_][A-Za-z0-9._-]{0,127})$/.exec(text) ?? []
+  if (isFolder(text)) return { source: await openLayout({ path: text }), name: {} }
+  if (tag !== undefined && isFolder(folder))
+    return { source: await openLayout({ path: folder }), name: { tag } }
+  if (/^[./~]/.test(text))
+    throw new MusterError(
+      'layout-invalid',
+      `There is no folder ${text}; 'skopeo copy … oci:<folder>' makes one.`,
+    )
+  const { registry, name, tag: named, digest } = parseReference(text)
+  return {
+    source: context.world.registry().repository({ registry, name }),
+    name: { ...(named === undefined ? {} : { tag: named }), ...(digest === undefined ? {} : { digest }) },
+  }
+}
+
+function isFolder(path: string): boolean {
+  return existsSync(path) && statSync(path).isDirectory()
+}
+
+async function loadSigner(context: Context, path: string): Promise<Signer> {
+  const signer = await loadKeyFile(path, context.world.log(context.loaded().config.log))
+  if (signer !== undefined) return signer
+  throw new MusterError(
+    'key-not-found',
+    `There is no targets key at ${path}. Name it with --key; on the server's machine, name its folder with --data.`,
+    { details: { path } },
+  )
+}
+
+function readRoot(path: string): Uint8Array {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new MusterError(
+      'repository-not-found',
+      `There is no root.json at ${path}. Give the repository's with --root: without it a server that was taken over could have you sign what it likes.`,
+      { cause, details: { path } },
+    )
+  }
+}
+
+export function parseArch(text: string): Arch {
+  const known = archSchema.options.find((one) => one === text)
+  if (known !== undefined) return known
+  throw new MusterError('reference-invalid', `--arch is ${archSchema.options.join(' or ')}, not '${text}'.`)
+}
+
+function toCounter(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new MusterError('reference-invalid', `${flag} wants a whole number, not '${text}'.`)
+}
+
+/** One line that is written over while a person watches; nothing in a log or a pipe. */
+function createProgressLine(context: Context) {
+  const { world } = context
+  let shownAt = 0
+  return {
+    show(progress: { doneBytes: number; totalBytes: number }) {
+      if (!world.isTerminal || world.now() - shownAt < 200) return
+      shownAt = world.now()
+      world.stderr(`\r${bytes(progress.doneBytes)} of ${bytes(progress.totalBytes)}   `)
+    },
+    end() {
+      if (shownAt > 0) world.stderr('\r\u001b[K')
+    },
+  }
+}
+
+function imagesText({ images, skipped }: ImagesView): string {
+  const rows = images.flatMap(({ name, releases, channels }) =>
+    releases.map((one) => [
+      name,
+      one.version,
+      one.arch,
+      String(one.releaseCounter),
+      channels
+        .filter(({ version }) => version === one.version)
+        .map(({ channel }) => channel)
+        .join(',') ||
+        (channels.some((c) => one.releaseCounter < c.minReleaseCounter) ? '(below floor)' : '-'),
+      one.hardwareIds.join(',') || 'any',
+      one.digest.slice(0, 19),
+    ]),
+  )
+  const head = ['IMAGE', 'VERSION', 'ARCH', 'COUNTER', 'CHANNELS', 'HARDWARE', 'MANIFEST']
+  const list = table(head, rows, "No image is published; 'muster image publish' does it.")
+  return list + skipped.map((reason) => `not offered: ${reason}\n`).join('')
+}

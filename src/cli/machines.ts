@@ -1,0 +1,204 @@
+/** `muster machines` and `muster machine <verb>`: who is here, and what may it do. */
+import type { Command } from 'commander'
+import { MusterError } from '../errors.ts'
+import type { BootView } from '../http/admin-boots.ts'
+import type { MachineView, WhyView } from '../http/admin-machines.ts'
+import { apiPath } from './api-client.ts'
+import { bootRows, bootsHead } from './boots.ts'
+import type { Context } from './context.ts'
+import { ago, bytes, facts, labelsText, print, table } from './output.ts'
+import { whyText } from './why-text.ts'
+
+const which = 'id, name or MAC address; the beginning of an id or name will do'
+
+export function addMachines(program: Command, context: Context): void {
+  const now = () => context.world.now()
+  const call: Call = (method, name, action, body) => callMachine(context, method, name, action, body)
+
+  program
+    .command('machines')
+    .description('all machines')
+    .option('--enrolment <state>', 'only those that are discovered, approved, quarantined or retired')
+    .action(async ({ enrolment }: { enrolment?: string }) => {
+      const machines = await allMachines(context, enrolment)
+      print(context.output(), machines, () =>
+        table(
+          ['NAME', 'ID', 'ENROLMENT', 'TRUST', 'ARCH', 'MAC', 'LABELS', 'SEEN'],
+          machines.map((one) => [
+            one.name,
+            one.id,
+            one.enrolment,
+            one.trust,
+            one.arch,
+            one.macs[0] ?? '-',
+            labelsText(one.labels),
+            ago(one.lastSeenAt, now()),
+          ]),
+          "No machine has said hello yet. 'muster status' shows where they have to reach this server.",
+        ),
+      )
+    })
+
+  const machine = program.command('machine').description('one machine: show, approve, why, …')
+  machine
+    .command('show')
+    .argument('<machine>', which)
+    .description('what is known of it, and its last boots')
+    .action(async (name: string) => {
+      const found = await call<MachineView>('GET', name)
+      const { items: boots } = await call<{ items: BootView[] }>('GET', found.id, 'boots')
+      print(context.output(), { ...found, boots }, () => showText(found, boots, now()))
+    })
+  addEverydayVerbs(machine, context, {})
+  // What is typed at night may be short: `muster approve rack-7`.
+  addEverydayVerbs(program, context, { hidden: true })
+  for (const [verb, description, done] of [
+    [
+      'quarantine',
+      'keep it from booting anything until it is approved again',
+      'is quarantined; what runs on it goes on running',
+    ],
+    ['retire', 'take it out of service; its record stays', 'is retired; it boots nothing from here'],
+  ] as const) {
+    addDecision(machine.command(verb), context, { verb, description, done })
+  }
+  machine
+    .command('label')
+    .argument('<machine>', which)
+    .argument('<label...>', 'name=value sets a label, name- takes it away')
+    .description('set or remove labels, which profiles select by')
+    .action(async (name: string, changes: string[]) => {
+      const changed = await call<MachineView>('PATCH', name, undefined, { labels: parseLabels(changes) })
+      print(context.output(), changed, () => `${changed.name}: ${labelsText(changed.labels)}`)
+    })
+  machine
+    .command('rename')
+    .argument('<machine>', which)
+    .argument('<name>', 'its new node name: a-z, 0-9 and -')
+    .description('give it another node name')
+    .action(async (name: string, to: string) => {
+      const changed = await call<MachineView>('PATCH', name, undefined, { name: to })
+      print(
+        context.output(),
+        changed,
+        () => `${changed.id} is now called ${changed.name}; it hears so at its next boot.`,
+      )
+    })
+  machine
+    .command('boots')
+    .argument('<machine>', which)
+    .description('its boots, newest first')
+    .action(async (name: string) => {
+      const { items } = await call<{ items: BootView[] }>('GET', name, 'boots')
+      print(context.output(), items, () => table(bootsHead, bootRows(items, now()), 'It has not booted yet.'))
+    })
+}
+
+type Call = <Reply>(method: string, machine: string, action?: string, body?: unknown) => Promise<Reply>
+
+function callMachine<Reply>(context: Context, ...[method, machine, action, body]: Parameters<Call>) {
+  return context.api().call<Reply>({
+    method,
+    path: apiPath('machines', machine, ...(action === undefined ? [] : [action])),
+    ...(body === undefined ? {} : { body }),
+  })
+}
+
+/** approve, why and forget, below `machine` or beside it. */
+function addEverydayVerbs(parent: Command, context: Context, options: { hidden?: boolean }): void {
+  addDecision(parent.command('approve', options), context, {
+    verb: 'approve',
+    description: 'let it boot what its profile says',
+    done: 'is approved; it boots when it asks again',
+  })
+  parent
+    .command('forget', options)
+    .argument('<machine>', 'its whole id, name or MAC address')
+    .description('remove its record, boots and events; its next hello finds it new')
+    .action(async (name: string) => {
+      await callMachine(context, 'POST', name, 'forget')
+      print(context.output(), { forgotten: name }, () => `${name} is forgotten.`)
+    })
+  parent
+    .command('why', options)
+    .argument('<machine>', which)
+    .description('what it would boot now and why, and how far that can be trusted')
+    .action(async (name: string) => {
+      const why = await callMachine<WhyView>(context, 'GET', name, 'why')
+      print(context.output(), why, () => whyText(why))
+    })
+}
+
+function addDecision(
+  command: Command,
+  context: Context,
+  { verb, description, done }: { verb: string; description: string; done: string },
+): void {
+  command
+    .argument('<machine...>', which)
+    .description(description)
+    .action(async (names: string[]) => {
+      const changed: MachineView[] = []
+      for (const name of names) changed.push(await callMachine<MachineView>(context, 'POST', name, verb))
+      print(context.output(), changed, () => changed.map((one) => `${one.name} ${done}.\n`).join(''))
+    })
+}
+
+async function allMachines(context: Context, enrolment: string | undefined): Promise<MachineView[]> {
+  const api = context.api()
+  const machines: MachineView[] = []
+  let cursor: string | undefined
+  do {
+    const query = { limit: 1000, cursor, enrolment }
+    const page = await api.call<{ items: MachineView[]; next?: string }>({
+      method: 'GET',
+      path: '/machines',
+      query,
+    })
+    machines.push(...page.items)
+    cursor = page.next
+  } while (cursor !== undefined)
+  return machines
+}
+
+export function parseLabels(changes: readonly string[]): Record<string, string | null> {
+  const labels: Record<string, string | null> = {}
+  for (const change of changes) {
+    const at = change.indexOf('=')
+    if (at > 0) labels[change.slice(0, at)] = change.slice(at + 1)
+    else if (at === -1 && change.length > 1 && change.endsWith('-')) labels[change.slice(0, -1)] = null
+    else
+      throw new MusterError(
+        'request-invalid',
+        `'${change}' is no change of a label: write name=value to set one, name- to take one away.`,
+      )
+  }
+  return labels
+}
+
+function showText(machine: MachineView, boots: readonly BootView[], nowMs: number): string {
+  const { hardware } = machine
+  const decided =
+    machine.decidedBy === undefined ? undefined : `by ${machine.decidedBy}, ${ago(machine.decidedAt, nowMs)}`
+  return [
+    facts([
+      ['name', machine.name],
+      ['id', machine.id],
+      ['enrolment', machine.enrolment],
+      ['decided', decided],
+      ['trust', machine.trust],
+      ['labels', labelsText(machine.labels)],
+      ['macs', machine.macs.join(', ')],
+      ['uuid', machine.uuid],
+      ['serial', machine.serial],
+      ['hardware', [machine.vendor, machine.product].filter(Boolean).join(' ')],
+      ['arch', machine.arch],
+      ['memory', bytes(hardware.memoryBytes)],
+      ['processors', String(hardware.processors)],
+      ['hardware ids', hardware.hardwareIds.join(', ')],
+      ['seen', `${ago(machine.lastSeenAt, nowMs)}, first ${ago(machine.firstSeenAt, nowMs)}`],
+    ]),
+    '\n',
+    table(bootsHead, bootRows(boots.slice(0, 5), nowMs), 'It has not booted yet.'),
+  ].join('')
+}

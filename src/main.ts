@@ -1,0 +1,79 @@
+/** The command line's entry: the only file that reads the process (arguments, environment, signals), and gives it to cli/. */
+import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type { World } from './cli/context.ts'
+import { run } from './cli/program.ts'
+import { createNodeCrypto } from './crypto/node.ts'
+import { createLog } from './log.ts'
+import { dockerCredentials } from './oci/docker-config.ts'
+import { createRegistryClient } from './oci/registry.ts'
+import { createTransport } from './oci/transport.ts'
+import { agentBundle } from './setup/agent-bundle.ts'
+import { agentConfigFor } from './setup/agent-images.ts'
+import { createProgressLines } from './setup/progress-lines.ts'
+import { initRepository, recoverCeremony } from './signing/ceremony.ts'
+import { durableFiles } from './store/durable-files.ts'
+
+const { env } = process
+
+function world(): World {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      // The second time nobody waits for connections to end.
+      if (stop.signal.aborted) process.exit(130)
+      stop.abort()
+    })
+  }
+  return {
+    env,
+    stdout: (text) => void process.stdout.write(text),
+    stderr: (text) => void process.stderr.write(text),
+    isTerminal: process.stderr.isTTY === true,
+    packageRoot: join(import.meta.dirname, '..'),
+    now: Date.now,
+    signal: stop.signal,
+    log: (settings) => createLog(settings),
+    async serve({ loaded, print, signal }) {
+      // Loaded here, so that `muster machines` does not wait for the whole server to be read.
+      const { serve } = await import('./serve.ts')
+      await using _running = await serve({ loaded, print, log: createLog(loaded.config.log) })
+      await aborted(signal)
+      print('stopping; once more Ctrl-C does not wait')
+    },
+    crypto: createNodeCrypto(),
+    registry: () =>
+      createRegistryClient({
+        fetch: createTransport({ proxy: env }).fetch,
+        ...dockerLogin(),
+      }),
+    async makeRepository(places) {
+      await recoverCeremony({ ...places, files: durableFiles })
+      await initRepository({ ...places, files: durableFiles, now: Date.now })
+    },
+    agentConfig: agentConfigFor,
+    agentBundle,
+    progressLines: createProgressLines,
+  }
+}
+
+/** What `docker login`, `podman login` or `oras login` left for this person. */
+function dockerLogin() {
+  const file = join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json')
+  return existsSync(file) ? { credentials: dockerCredentials(readFileSync(file, 'utf8')) } : {}
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // `muster machines | head` closes the pipe when it has enough.
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+process.exitCode = await run(process.argv.slice(2), world())

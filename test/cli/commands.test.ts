@@ -1,0 +1,235 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { errorCodes } from '../../src/errors.ts'
+import { loadTlsIdentity } from '../../src/http/tls.ts'
+import { aBoot, aMachine, createWorld, type World } from '../http/admin-world.ts'
+import { muster } from './command-line.ts'
+
+let world: World
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'muster-cli-'))
+  world = await createWorld()
+})
+afterEach(async () => {
+  await world[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true })
+})
+
+const here = (...argv: string[]) => muster([...argv, '--data', world.data])
+const rack1 = aMachine('m-aaaaaaaaaaaaaaaa', { name: 'rack-1', labels: { site: 'plant' } })
+
+describe('exit codes', () => {
+  test('0 for help and version, 2 for what is no command', async () => {
+    expect((await muster([])).code).toBe(0)
+    expect((await muster(['--help'])).code).toBe(0)
+    expect(await muster(['--version'])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    })
+    for (const argv of [['nonsense'], ['machine'], ['machine', 'show'], ['machines', '--nonsense']]) {
+      const ran = await muster(argv)
+      expect([ran.code, ran.out], argv.join(' ')).toEqual([2, ''])
+    }
+  })
+  test('69 when no server answers, with what to do', async () => {
+    const ran = await muster(['machines', '--data', folder])
+    expect(ran).toMatchObject({ code: 69, out: '' })
+    expect(ran.err).toContain(join(folder, 'admin.sock'))
+    expect(ran.err).toContain('muster serve')
+  })
+  test('69 when something else answers at the address', async () => {
+    const ran = await muster(['machines', '--url', world.url.replace('http:', 'https:'), '--token', 'x'])
+    expect(ran.code).toBe(69)
+  })
+  test('78 for a configuration that does not hold, all problems at once', async () => {
+    const ran = await muster(['config', '--set', 'tftp.port=99999', '--set', 'nonsense=1'])
+    expect(ran).toMatchObject({ code: 78, out: '' })
+    expect(ran.err).toMatch(/tftp\.port[\s\S]*nonsense|nonsense[\s\S]*tftp\.port/)
+  })
+  test('1 for what the server refuses, with its own sentence and code', async () => {
+    const ran = await here('machine', 'show', 'nobody')
+    expect(ran).toMatchObject({ code: 1, out: '' })
+    expect(ran.err).toMatch(/nobody[\s\S]*machine-not-found/)
+  })
+})
+
+describe('reaching the server', () => {
+  test('by URL with the token of the environment', async () => {
+    expect(
+      (await muster(['machines', '--url', world.url], { env: { MUSTER_TOKEN: world.token } })).code,
+    ).toBe(0)
+    const ran = await muster(['machines', '--url', world.url])
+    expect(ran).toMatchObject({ code: 1 })
+    expect(ran.err).toContain('unauthorized')
+  })
+  test('never sends the token in the clear over a network', async () => {
+    const ran = await muster(['machines', '--url', 'http://192.0.2.1:9443', '--token', 'secret'])
+    expect(ran.code).toBe(78)
+    expect(ran.err).not.toContain('secret')
+  })
+  test('over TLS by the pinned key, and not by another', async () => {
+    const tls = await loadTlsIdentity(folder)
+    await using far = await createWorld({ tls })
+    const argv = ['machines', '--url', far.url, '--token', far.token, '--pin']
+    expect((await muster([...argv, tls.pin])).code).toBe(0)
+    const ran = await muster([...argv, 'sha256//AAAA'])
+    expect(ran.code).toBe(1)
+    expect(ran.err).toContain('server-pin')
+    expect((await muster(argv.slice(0, -1))).code).toBe(69)
+  })
+})
+
+describe('machines', () => {
+  test('are a table for people and JSON for programs', async () => {
+    world.machines.set(rack1.id, rack1)
+    const table = await here('machines')
+    expect(table.out).toBe(
+      'NAME    ID                  ENROLMENT   TRUST  ARCH   MAC                LABELS      SEEN\n' +
+        'rack-1  m-aaaaaaaaaaaaaaaa  discovered  none   amd64  52:54:00:12:34:56  site=plant  5 min ago\n',
+    )
+    expect(JSON.parse((await here('machines', '--json')).out)).toEqual([rack1])
+  })
+  test('are all listed, however many pages there are', async () => {
+    for (let index = 0; index < 2345; index++) {
+      const id = `m-${index.toString().padStart(16, 'a')}`
+      world.machines.set(id, aMachine(id))
+    }
+    expect(JSON.parse((await here('machines', '--json')).out)).toHaveLength(2345)
+  })
+  test('are approved in the long form and in the short one', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect((await here('machine', 'approve', 'rack-1')).out).toBe(
+      'rack-1 is approved; it boots when it asks again.\n',
+    )
+    await here('machine', 'quarantine', 'rack-1')
+    expect((await here('approve', 'rack-1')).code).toBe(0)
+    expect(world.machines.get(rack1.id)?.enrolment).toBe('approved')
+  })
+  test('take and lose labels', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect((await here('machine', 'label', 'rack-1', 'role=edge', 'site-')).out).toBe('rack-1: role=edge\n')
+    expect((await here('machine', 'label', 'rack-1', 'nonsense')).code).toBe(1)
+  })
+  test('say why they boot what they boot, and how far that can be trusted', async () => {
+    world.machines.set(rack1.id, rack1)
+    const { out } = await here('machine', 'why', 'rack-1')
+    expect(out).toContain("It boots by profile 'all'")
+    expect(out).toContain('Release hello/1.0.0/amd64')
+    expect(out).toContain('network unsigned')
+  })
+  test('cannot drive the terminal by what they call themselves', async () => {
+    world.machines.set(rack1.id, { ...rack1, serial: '\u001b]0;owned\u0007', labels: { a: '\u001b[2J' } })
+    for (const argv of [['machines'], ['machine', 'show', 'rack-1'], ['boot', 'show', aBoot.id]]) {
+      expect((await here(...argv)).out, argv.join(' ')).not.toContain('\u001b')
+    }
+  })
+})
+
+describe('events', () => {
+  test('are watched until Ctrl-C, the newest before first', async () => {
+    world.happens({ kind: 'discovered', assurance: 'claimed', message: 'said hello' })
+    const stop = new AbortController()
+    const watching = muster(['events', '--watch', '--data', world.data], {
+      signal: stop.signal,
+      onOutput: (text) => text.includes('went on') && stop.abort(),
+    })
+    await expect.poll(() => world.watchers()).toBe(1)
+    world.happens({ kind: 'step', message: 'went on' })
+    expect(await watching).toMatchObject({
+      code: 0,
+      out: '2026-01-31 08:00:00  -  discovered (claimed): said hello\n2026-01-31 08:00:00  -  step: went on\n',
+    })
+  })
+})
+
+describe('profiles', () => {
+  test('come back as the YAML that sets them', async () => {
+    const file = join(folder, 'profile.yaml')
+    await writeFile(
+      file,
+      'name: edge\nselector:\n  labels:\n    site: plant\nimage:\n  name: edge-os\n  channel: stable\n',
+    )
+    expect((await here('profile', 'set', '-f', file)).code).toBe(0)
+    expect((await here('profile', 'show', 'edge')).out).toBe(await readFile(file, 'utf8'))
+    expect((await here('profiles')).out).toContain('edge     site=plant  edge-os (stable)  -\n')
+  })
+  test('under two names at once are refused', async () => {
+    const file = join(folder, 'profile.yaml')
+    await writeFile(file, 'name: edge\n')
+    expect((await here('profile', 'set', 'other', '-f', file)).err).toContain("calls itself 'edge'")
+  })
+})
+
+describe('status and configuration', () => {
+  test('status says what is missing and when metadata expires', async () => {
+    world.status.missing = [{ what: 'the boot agent', code: 'download-failed', reason: 'No mirror answers.' }]
+    const { out } = await here('status')
+    expect(out).toContain('MISSING: the boot agent (download-failed). No mirror answers.')
+    expect(out).toMatch(/timestamp {2}3 {8}2026-02-01T08:00:00Z \(in 24 h\) {2}here/)
+  })
+  test('config says where each value comes from', async () => {
+    const file = join(folder, 'muster.yaml')
+    await writeFile(file, 'firmware:\n  port: 80\n')
+    const env = { MUSTER_AGENT_PORT: '444', MUSTER_TOKEN: 'secret' }
+    const ran = await muster(['config', '--config', file, '--set', 'admin.port=1', '--json'], { env })
+    const sources = Object.fromEntries(
+      JSON.parse(ran.out).map((row: { key: string; source: string }) => [row.key, row.source]),
+    )
+    expect(sources).toMatchObject({
+      'firmware.port': file,
+      'agent.port': 'MUSTER_AGENT_PORT',
+      'admin.port': '--admin.port',
+      data: 'default',
+    })
+    expect(ran.out).not.toContain('secret')
+  })
+  test('a new token is printed alone, so that a script can take it', async () => {
+    const ran = await here('token', 'new')
+    expect(ran.out).toMatch(/^muster_[\w-]{43}\n$/)
+    expect(ran.err).toContain('once')
+  })
+  test('the flags of serve are settings', async () => {
+    let seen: unknown
+    const serve = async ({
+      loaded,
+    }: {
+      loaded: { config: { data: string; files?: string | undefined; tftp: { port: number } } }
+    }) => {
+      seen = [loaded.config.data, loaded.config.files, loaded.config.tftp.port]
+    }
+    await muster(['serve', '--data', folder, '--files', '/srv/files', '--set', 'tftp.port=6969'], {
+      world: { serve },
+    })
+    expect(seen).toEqual([folder, '/srv/files', 6969])
+  })
+})
+
+describe('explain', () => {
+  test('prints the paragraph of a code, and what is close to one that does not exist', async () => {
+    const ran = await muster(['explain', 'database-newer'])
+    expect(ran.code).toBe(0)
+    expect(ran.out).toMatch(/^database-newer\n\n.*later Muster/)
+    expect((await muster(['explain', 'blob-digets'])).err).toContain('blob-digest')
+  })
+  test('knows every code that this room throws', async () => {
+    for (const code of [
+      'server-unreachable',
+      'unauthorized',
+      'request-invalid',
+      'access-denied',
+      'listen-failed',
+    ] satisfies (typeof errorCodes)[number][]) {
+      expect((await muster(['explain', code])).code, code).toBe(0)
+    }
+  })
+})
+
+test('the launcher finds its Node and runs the source as it is', async () => {
+  const { stdout } = await promisify(execFile)(join(import.meta.dirname, '../../muster'), ['--version'])
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})

@@ -1,0 +1,255 @@
+/** Publishing over the real admin plane into a real repository: command line, API, verification, signatures, store. */
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createApiClient } from '../../src/cli/api-client.ts'
+import { createRemoteServer } from '../../src/cli/remote-store.ts'
+import { createNodeCrypto } from '../../src/crypto/node.ts'
+import { type AdminPlane, createAdminPlane } from '../../src/http/admin.ts'
+import { createAdminDeciders } from '../../src/http/admin-deciders.ts'
+import { loadAdminToken } from '../../src/http/admin-token.ts'
+import { silentLog } from '../../src/log.ts'
+import { architectureAnnotation, layerTypes, osArtifactType } from '../../src/oci/artifact.ts'
+import { writeLayout } from '../../src/oci/layout.ts'
+import { mediaTypes } from '../../src/oci/manifest.ts'
+import { type PublishingServer, publishThere } from '../../src/releases/publish-there.ts'
+import { periodsOf } from '../../src/signing/expiry.ts'
+import { generatePrivateKey, loadKeyFile, type Signer } from '../../src/signing/keys.ts'
+import { digestOf, image, openSite, removeSite, type Site } from '../releases/world.ts'
+import { muster, type Ran } from './command-line.ts'
+
+let site: Site
+let plane: AdminPlane
+let socketPath: string
+beforeEach(async () => {
+  site = await openSite()
+  socketPath = join(site.data, 'admin.sock')
+  const unused = {} as never
+  plane = await createAdminPlane({
+    version: '0.1.0',
+    token: await loadAdminToken({ keysDirectory: join(site.data, 'keys') }),
+    deciders: createAdminDeciders({
+      machines: unused,
+      clusters: unused,
+      releases: site.releases,
+      blobs: site.blobs,
+      registry: { repository: () => image('pulled', { bytes: 300_000 }) },
+      status: unused,
+    }),
+    log: silentLog,
+  })
+  await plane.listen({ host: '127.0.0.1', port: 0, socketPath })
+})
+afterEach(async () => {
+  await plane[Symbol.asyncDispose]()
+  await removeSite(site)
+})
+
+const here = (...argv: string[]): Promise<Ran> =>
+  muster([...argv, '--data', site.data], { world: { now: () => site.clock.nowMs } })
+
+async function layout(name: string, content: string): Promise<string> {
+  const path = join(site.data, name)
+  const fill = (what: string) => Buffer.alloc(2_000_000, `${what} ${content} `)
+  const [kernel, initrd, config] = [fill('kernel'), fill('initrd'), Buffer.from('{}')]
+  const describe = (bytes: Uint8Array, mediaType: string) => ({
+    mediaType,
+    digest: digestOf(bytes),
+    size: bytes.length,
+  })
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: mediaTypes.manifest,
+    artifactType: osArtifactType,
+    config: describe(config, mediaTypes.empty),
+    layers: [describe(kernel, layerTypes.kernel), describe(initrd, layerTypes.initrd)],
+    annotations: { [architectureAnnotation]: 'amd64' },
+  }
+  const manifestBytes = Buffer.from(JSON.stringify(manifest))
+  await writeLayout({
+    path,
+    images: [{ arch: 'amd64', manifestBytes, tag: '1' }],
+    blobs: [kernel, initrd, config],
+  })
+  return path
+}
+
+describe('muster image publish', () => {
+  test('signs a release with the key of the data folder, and machines are offered it', async () => {
+    const ran = await here(
+      'image',
+      'publish',
+      await layout('os', 'one'),
+      '--as',
+      'edge-os/1.0.0',
+      '--hardware-id',
+      'acme,box',
+    )
+    expect(ran).toMatchObject({ code: 0, err: '' })
+    expect(ran.out).toMatch(
+      /^edge-os\/1\.0\.0\/amd64 {2}sha256:[0-9a-f]{64}\npublished in targets version 2 and on channel stable\.\n$/,
+    )
+    const { release, floor } = site.releases.catalog().resolve({ image: 'edge-os', arch: 'amd64' })
+    expect([release.version, release.custom.hardwareIds, floor]).toEqual(['1.0.0', ['acme,box'], 0])
+    expect((await here('images')).out).toMatch(
+      /^edge-os {2}1\.0\.0 {4}amd64 {2}1 {8}stable {4}acme,box {2}sha256:/m,
+    )
+  })
+  test('twice changes nothing, and says that any hardware boots it', async () => {
+    const path = await layout('os', 'one')
+    const publish = () => here('image', 'publish', `${path}:1`, '--as', 'edge-os/1.0.0')
+    expect((await publish()).err).toMatch(/^note: .*any hardware/)
+    expect((await publish()).out).toContain('targets version 2')
+    expect(site.releases.catalog().trusted.versions.targets).toBe(2)
+  })
+  test('raises the floor, below which nothing boots any more', async () => {
+    await here('image', 'publish', await layout('one', 'one'), '--as', 'edge-os/1.0.0')
+    const ran = await here(
+      'image',
+      'publish',
+      await layout('two', 'two'),
+      '--as',
+      'edge-os/1.1.0',
+      '--floor',
+      '2',
+    )
+    expect(ran.code).toBe(0)
+    expect(() =>
+      site.releases.catalog().resolve({ image: 'edge-os', version: '1.0.0', arch: 'amd64' }),
+    ).toThrow(expect.objectContaining({ code: 'release-below-floor' }))
+    expect((await here('images')).out).toContain('(below floor)')
+  })
+  test('goes on with an upload that broke off', async () => {
+    const path = await layout('os', 'one')
+    const kernel = Buffer.alloc(2_000_000, 'kernel one ')
+    const blob = { digest: digestOf(kernel), size: kernel.length }
+    await expect(site.blobs.write(blob, [kernel.subarray(0, 1_500_000)] as never)).rejects.toMatchObject({
+      code: 'blob-truncated',
+    })
+    const sent: string[] = []
+    const api = createApiClient({ kind: 'socket', path: socketPath })
+    const remote = createRemoteServer(api, 'main')
+    expect(await remote.sink.partialSize(blob.digest)).toBe(1_500_000)
+    const write = remote.sink.write
+    remote.sink.write = async (one, source, options) => {
+      sent.push(`${one.digest} from ${options?.offset ?? 0}`)
+      return write(one, source, options)
+    }
+    await remote.sink.write(blob, [kernel.subarray(1_500_000)] as never, { offset: 1_500_000 })
+    expect(await remote.sink.size(blob.digest)).toBe(kernel.length)
+    expect((await here('image', 'publish', path, '--as', 'edge-os/1.0.0')).code).toBe(0)
+  })
+  test('of another content under the same version is refused', async () => {
+    await here('image', 'publish', await layout('one', 'one'), '--as', 'edge-os/1.0.0')
+    const ran = await here('image', 'publish', await layout('two', 'two'), '--as', 'edge-os/1.0.0')
+    expect(ran.code).toBe(1)
+    expect(ran.err).toContain('release-exists')
+  })
+  test('without the targets key says where it looked', async () => {
+    const path = await layout('os', 'one')
+    await rm(join(site.data, 'keys/main/targets.pem'))
+    const ran = await here('image', 'publish', path, '--as', 'edge-os/1.0.0')
+    expect(ran.code).toBe(1)
+    expect(ran.err).toMatch(/keys\/main\/targets\.pem[\s\S]*--key[\s\S]*key-not-found/)
+  })
+  test('with a key that root does not name for targets signs nothing', async () => {
+    const key = join(site.data, 'other.pem')
+    await writeFile(key, generatePrivateKey().export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
+    const ran = await here(
+      'image',
+      'publish',
+      await layout('os', 'one'),
+      '--as',
+      'edge-os/1.0.0',
+      '--key',
+      key,
+    )
+    expect(ran.err).toContain('key-invalid')
+  })
+  test('asks for a root by a trusted road, and says so', async () => {
+    const ran = await here(
+      'image',
+      'publish',
+      await layout('os', 'one'),
+      '--as',
+      'edge-os/1.0.0',
+      '--root',
+      '/nowhere/root.json',
+    )
+    expect(ran.err).toContain('--root')
+  })
+  test('of a folder that is none names the folder', async () => {
+    expect((await here('image', 'publish', './nowhere', '--as', 'edge-os/1.0.0')).err).toContain(
+      'layout-invalid',
+    )
+  })
+})
+
+describe('muster image pull', () => {
+  test('fills the store and releases nothing', async () => {
+    const ran = await here('image', 'pull', 'registry.example/os/edge:1')
+    expect(ran).toMatchObject({ code: 0, out: expect.stringMatching(/^amd64 {2}sha256:[0-9a-f]{64}\n$/) })
+    expect(await site.blobs.size(ran.out.trim().split('  ')[1]!)).toBeGreaterThan(0)
+    expect(site.releases.catalog().images()).toEqual([])
+  })
+})
+
+describe('a server that was taken over', () => {
+  let signer: Signer
+  let trustedRoot: Uint8Array
+  let server: PublishingServer
+  let posted: Uint8Array[]
+  beforeEach(async () => {
+    signer = (await loadKeyFile(join(site.data, 'keys/main/targets.pem'), silentLog))!
+    trustedRoot = await readFile(join(site.data, 'tuf/main/metadata/1.root.json'))
+    server = createRemoteServer(createApiClient({ kind: 'socket', path: socketPath }), 'main')
+    posted = []
+    server.acceptTargets = async (bytes) => {
+      posted.push(bytes)
+      return { version: 2 }
+    }
+  })
+  const publish = () =>
+    publishThere({
+      server,
+      repository: 'main',
+      trustedRoot,
+      signer,
+      periods: periodsOf('default'),
+      now: () => site.clock.nowMs,
+      crypto: createNodeCrypto(),
+      source: image('new'),
+      name: {},
+      image: 'edge',
+      version: '2.0.0',
+    })
+
+  test('cannot have its own entries signed with the next release', async () => {
+    const { metadata } = server
+    server.metadata = async (name) => {
+      const bytes = await metadata(name)
+      if (bytes === undefined || !name.endsWith('targets.json')) return bytes
+      const forged = JSON.parse(Buffer.from(bytes).toString())
+      forged.signed.targets['evil/1.0.0/amd64'] = { length: 1, hashes: { sha256: 'a'.repeat(64) } }
+      return Buffer.from(JSON.stringify(forged))
+    }
+    await expect(publish()).rejects.toMatchObject({ code: expect.stringMatching(/^metadata-/) })
+    expect(posted).toEqual([])
+  })
+  test('cannot show a lower floor than was signed', async () => {
+    await site.releases.publish({ source: image('1'), name: {}, image: 'edge', version: '1.0.0', floor: 1 })
+    server.readBlob = async () => Buffer.from('{"minReleaseCounter":0}')
+    await expect(publish()).rejects.toMatchObject({ code: 'blob-digest' })
+    expect(posted).toEqual([])
+  })
+  test('cannot pass another repository off as this one', async () => {
+    const other = await openSite()
+    server.metadata = (name) => other.releases.metadata(name)
+    await expect(publish()).rejects.toMatchObject({ code: 'metadata-signature' })
+    await removeSite(other)
+  })
+  test('is what the honest one is not: there the same publication passes', async () => {
+    await publish()
+    expect(posted).toHaveLength(1)
+  })
+})
