@@ -188,7 +188,7 @@ async function measure(
         row.median.toFixed(1).padStart(12) +
         row.min.toFixed(1).padStart(9) +
         row.max.toFixed(1).padStart(9) +
-        (row.cpuMsPerMb > 0 ? row.cpuMsPerMb.toFixed(1) : '?').padStart(12) +
+        (row.cpuMsPerMb > 0.5 ? row.cpuMsPerMb.toFixed(1) : '?').padStart(12) +
         `   ${(ours / row.median).toFixed(2)} x${window}`,
     )
   }

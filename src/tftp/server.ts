@@ -191,20 +191,19 @@ class Server implements TftpServer {
   async #serve(job: ServeJob): Promise<void> {
     const { slot, request, packet, from } = job
     const startedMs = this.#now()
+    // Ours to close until a session has it.
     let file: TftpFile | undefined
     try {
-      file = await this.#openInTime(request)
-      if (slot.dropped) {
-        await file.close()
-        return
-      }
-      const opened = file
+      const opened = await this.#openInTime(request)
+      if (slot.dropped) return await opened.close()
+      file = opened
       const port = await this.#engine.bind({
         host: job.port.local.address,
         port: 0,
         onDatagram: (bytes, sender) => slot.session?.receive(bytes, sender),
         onError: (error) => void slot.session?.fail(error),
       })
+      file = undefined
       const session = new Session({
         peer: from,
         port,
