@@ -11,6 +11,7 @@ import type { Config } from './config/schema.ts'
 import { createNodeCrypto } from './crypto/node.ts'
 import { MusterError } from './errors.ts'
 import { createAdminPlane } from './http/admin.ts'
+import { isLoopbackHost } from './http/admin-access.ts'
 import { loadAdminToken } from './http/admin-token.ts'
 import { createReleaseContent } from './http/release-content.ts'
 import { loadTlsIdentity, type TlsIdentity } from './http/tls.ts'
@@ -149,6 +150,7 @@ export async function serve(options: {
           version,
           token,
           log,
+          ...(isLoopbackHost(config.admin.host) ? {} : { tls }),
           deciders: adminDeciders({
             version,
             startedAt: now(),

@@ -33,6 +33,11 @@ export function createAccessCheck(options: {
   }
 }
 
+/** Whether a host of the configuration is reached from this machine alone; anything else has to speak TLS. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || isLoopback(host.replace(/^\[|\]$/g, ''))
+}
+
 function isLoopback(address: string | undefined): boolean {
   return address !== undefined && (/^(::ffff:)?127\./.test(address) || address === '::1')
 }

@@ -1,5 +1,6 @@
 /** Machines as people see and decide about them. */
 import { z } from 'zod'
+import { MusterError } from '../errors.ts'
 import { type BootView, boot } from './admin-boots.ts'
 import { page, pageQuery, toPage } from './admin-paging.ts'
 import { type AdminRoute, route } from './admin-route.ts'
@@ -159,11 +160,13 @@ export function machineRoutes(machines: MachineDeciders) {
     quarantine: decide('quarantine', 'Keep it from booting anything until it is approved again'),
     retire: decide('retire', 'Out of service: it boots nothing, its record stays'),
     forget: route({
-      summary: 'Remove its record, boots and events; forgetting twice is no error',
+      summary: 'Remove its record, boots and events; wants its whole id, name or MAC address',
       group,
       params,
       async handle({ params, request }) {
-        await machines.forget(params.machine, deciderOf(request))
+        const found = await machines.get(params.machine)
+        requireWhole(found, params.machine)
+        await machines.forget(found.id, deciderOf(request))
         return undefined
       },
     }),
@@ -183,6 +186,19 @@ export function machineRoutes(machines: MachineDeciders) {
       handle: async ({ params, query }) => ({ items: await machines.boots(params.machine, query.limit) }),
     }),
   }
+}
+
+/**
+ * What cannot be undone takes no beginnings of names: said twice, `rack-1` would be gone and mean `rack-10`.
+ * @throws MusterError machine-ambiguous
+ */
+function requireWhole({ id, name, macs }: MachineView, text: string): void {
+  const digits = text.toLowerCase().replace(/[^0-9a-f]/g, '')
+  if (text === id || text === name || macs.some((mac) => mac.replaceAll(':', '') === digits)) return
+  throw new MusterError(
+    'machine-ambiguous',
+    `'${text}' is only the beginning of ${name}: to forget a machine, write its whole name or id.`,
+  )
 }
 
 /** Who decided, for the record: everybody who may is the operator until there are accounts. */

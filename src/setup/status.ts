@@ -2,6 +2,7 @@
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/schema.ts'
+import { isLoopbackHost } from '../http/admin-access.ts'
 import type { Status, StatusDeciders } from '../http/admin-status.ts'
 import type { TlsIdentity } from '../http/tls.ts'
 import type { Machines } from '../machines/machines.ts'
@@ -31,7 +32,10 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
       const planes: Status['planes'] = [
         { name: 'firmware', url: `http://${firmware.host}:${ports.firmware}` },
         { name: 'agent', url: `https://${agent.host}:${ports.agent}` },
-        { name: 'admin', url: `http://${admin.host}:${ports.admin}` },
+        {
+          name: 'admin',
+          url: `${isLoopbackHost(admin.host) ? 'http' : 'https'}://${admin.host}:${ports.admin}`,
+        },
       ]
       if (ports.tftp !== undefined) {
         const note =

@@ -6,13 +6,13 @@ import { createApiClient } from '../../src/cli/api-client.ts'
 import { createRemoteServer } from '../../src/cli/remote-store.ts'
 import { createNodeCrypto } from '../../src/crypto/node.ts'
 import { type AdminPlane, createAdminPlane } from '../../src/http/admin.ts'
-import { createAdminDeciders } from '../../src/http/admin-deciders.ts'
 import { loadAdminToken } from '../../src/http/admin-token.ts'
 import { silentLog } from '../../src/log.ts'
 import { architectureAnnotation, layerTypes, osArtifactType } from '../../src/oci/artifact.ts'
 import { writeLayout } from '../../src/oci/layout.ts'
 import { mediaTypes } from '../../src/oci/manifest.ts'
 import { type PublishingServer, publishThere } from '../../src/releases/publish-there.ts'
+import { type AdminFacts, adminDeciders } from '../../src/setup/admin-deciders.ts'
 import { periodsOf } from '../../src/signing/expiry.ts'
 import { generatePrivateKey, loadKeyFile, type Signer } from '../../src/signing/keys.ts'
 import { digestOf, image, openSite, removeSite, type Site } from '../releases/world.ts'
@@ -24,18 +24,16 @@ let socketPath: string
 beforeEach(async () => {
   site = await openSite()
   socketPath = join(site.data, 'admin.sock')
-  const unused = {} as never
+  const facts: Partial<AdminFacts> = {
+    releases: site.releases,
+    blobs: site.blobs,
+    registries: { repository: () => image('pulled', { bytes: 300_000 }) },
+    config: {} as never,
+  }
   plane = await createAdminPlane({
     version: '0.1.0',
     token: await loadAdminToken({ keysDirectory: join(site.data, 'keys') }),
-    deciders: createAdminDeciders({
-      machines: unused,
-      clusters: unused,
-      releases: site.releases,
-      blobs: site.blobs,
-      registry: { repository: () => image('pulled', { bytes: 300_000 }) },
-      status: unused,
-    }),
+    deciders: adminDeciders(facts as AdminFacts),
     log: silentLog,
   })
   await plane.listen({ host: '127.0.0.1', port: 0, socketPath })

@@ -126,7 +126,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
   }
   const find = (name: string) => {
     const found = [...world.machines.values()].find(
-      (one) => one.id === name || one.name === name || one.macs.includes(name),
+      (one) => one.id === name || one.name.startsWith(name) || one.macs.includes(name.replaceAll('-', ':')),
     )
     if (found === undefined) throw new MusterError('machine-not-found', `There is no machine '${name}'.`)
     return found

@@ -97,6 +97,13 @@ describe('machines', () => {
       expect(machine).toMatchObject({ enrolment: 'approved', decidedBy: 'operator (local socket)' })
     }
   })
+  test('are forgotten by their whole name only, because a beginning may mean the next one', async () => {
+    world.machines.set('m-a', aMachine('m-a', { name: 'rack-10' }))
+    const forget = (name: string) => socketClient().call({ method: 'POST', path: `/machines/${name}/forget` })
+    await expect(forget('rack-1')).rejects.toMatchObject({ code: 'machine-ambiguous' })
+    await forget('52-54-00-12-34-56')
+    expect(world.machines.size).toBe(0)
+  })
   test('that nobody knows are a 404 with the code', async () => {
     const answer = await get('/api/v1/machines/m-none', authorized())
     expect(answer.status).toBe(404)
