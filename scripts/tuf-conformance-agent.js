@@ -2,7 +2,7 @@
  * The agent's TUF client for tuf-conformance, bundled by test/interop/tuf-conformance.test.ts and run by qjs.
  * JavaScript, because `os` is QuickJS's module here and Node's everywhere else under scripts/.
  *
- *     qjs --module bundle.js <scratch folder> <now, seconds since 1970> <the suite's arguments …>
+ *     qjs --module bundle.js <scratch folder> <the suite's arguments …>
  */
 import * as std from 'std'
 import { createOpensslHost, readFile, run, writeFile } from '../src/agent/tuf-shims/blocking.ts'
@@ -10,13 +10,12 @@ import { provideCrypto } from '../src/agent/tuf-shims/crypto.ts'
 import { createOpensslCrypto } from '../src/crypto/openssl.ts'
 import { runConformanceCommand } from './tuf-conformance-command.ts'
 
-const [, scratch, now, ...argv] = globalThis.scriptArgs
+const [, scratch, ...argv] = globalThis.scriptArgs
 const crypto = createOpensslCrypto(createOpensslHost(scratch))
 provideCrypto(crypto)
 
 const status = await runConformanceCommand(argv, {
   crypto,
-  now: new Date(Number(now) * 1000),
   print: (line) => console.log(line),
 
   async fetch(url, maxBytes) {

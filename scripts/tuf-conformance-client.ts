@@ -5,7 +5,6 @@ import { runConformanceCommand } from './tuf-conformance-command.ts'
 
 process.exitCode = await runConformanceCommand(process.argv.slice(2), {
   crypto: createNodeCrypto(),
-  now: new Date(),
   print: (line) => console.error(line),
 
   async fetch(url, maxBytes) {

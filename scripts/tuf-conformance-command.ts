@@ -3,6 +3,7 @@
  * Pure but for its host, so that the same lines run on Node (tuf-conformance-client.ts) and on QuickJS
  * (tuf-conformance-agent.js).
  *
+ *     [--now SECONDS] before all of them: the time since 1970 that the suite wants it to be
  *     --metadata-dir D init ROOT
  *     --metadata-dir D --metadata-url U refresh
  *     --metadata-dir D --metadata-url U --target-name T … --target-dir X --target-base-url B download
@@ -15,7 +16,6 @@ import { refresh } from '../src/tuf/updater.ts'
 
 export type ConformanceHost = {
   crypto: Crypto
-  now: Date
   /** The body, undefined for 403 and 404; anything else throws. More than `maxBytes` throws too. */
   fetch(url: string, maxBytes: number): Promise<Uint8Array | undefined>
   /** Undefined for a file that is not there. */
@@ -44,7 +44,8 @@ async function run({ options, targets, command, operand }: Arguments, host: Conf
     if (root === undefined) throw new Error(`there is no ${operand}`)
     return host.write(`${metadata}/root.json`, root)
   }
-  const repository = await update(metadata, folderUrl(required(options, '--metadata-url')), host)
+  const now = new Date(Number(options.get('--now') ?? Date.now() / 1000) * 1000)
+  const repository = await update(metadata, folderUrl(required(options, '--metadata-url')), now, host)
   if (command === 'refresh') return
   if (command !== 'download') throw new Error(`unknown command ${command}`)
   const folder = required(options, '--target-dir')
@@ -52,7 +53,12 @@ async function run({ options, targets, command, operand }: Arguments, host: Conf
     await download(repository, path, folder, required(options, '--target-base-url'), host)
 }
 
-async function update(metadata: string, url: string, host: ConformanceHost): Promise<TrustedRepository> {
+async function update(
+  metadata: string,
+  url: string,
+  now: Date,
+  host: ConformanceHost,
+): Promise<TrustedRepository> {
   const trustedRoot = await host.read(`${metadata}/root.json`)
   if (trustedRoot === undefined) throw new Error('run init first')
   // The suite counts the files in the folder, and has no place for the history of roots: root.json is its newest.
@@ -60,7 +66,7 @@ async function update(metadata: string, url: string, host: ConformanceHost): Pro
   return refresh({
     repository: 'conformance',
     trustedRoot,
-    now: host.now,
+    now,
     crypto: host.crypto,
     fetch: (name, maxBytes) => host.fetch(`${url}${name}`, maxBytes),
     files: {

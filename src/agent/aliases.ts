@@ -11,7 +11,7 @@ const shim = (name: string) => join(import.meta.dirname, 'tuf-shims', `${name}.t
 
 export const agentAliases: Readonly<Record<string, string>> = {
   crypto: shim('crypto'),
-  util: shim('util'),
+  util: shim('deep-equal'),
   minimatch: shim('minimatch'),
 }
 

@@ -52,8 +52,8 @@ export class TrustedRepository {
    * @throws target-invalid without sha256; what `refresh` throws, for a delegated role.
    */
   async findTarget(path: string): Promise<VerifiedTarget | undefined> {
-    const file = await this.lookUp(path)
-    return file === undefined ? undefined : this.#trusted.vouch(path, file)
+    const role = await this.#roleThatLists(path)
+    return role === undefined ? undefined : this.#trusted.vouch(path, role)
   }
 
   /** As `findTarget`. @throws target-not-found when no role lists it. */
@@ -71,7 +71,7 @@ export class TrustedRepository {
 
   /** The targets that top-level targets.json lists itself, without delegated ones. @throws target-invalid */
   targets(): VerifiedTarget[] {
-    return Object.entries(this.#topLevel.targets).map(([path, file]) => this.#trusted.vouch(path, file))
+    return Object.keys(this.#topLevel.targets).map((path) => this.#trusted.vouch(path, 'targets'))
   }
 
   /**
@@ -84,11 +84,17 @@ export class TrustedRepository {
     return verifyEnvelope({ role, envelope, delegations: this.#topLevel.delegations, crypto: this.#crypto })
   }
 
-  /**
-   * What metadata says of a path before it becomes a verified target: any hash, not sha256 only. The preorder
-   * depth-first walk of §5.6.7: a role's own targets, then its delegates in order; a terminating one is the last.
-   */
+  /** What metadata says of a path before it becomes a verified target: any hash, not sha256 only. */
   async lookUp(path: string): Promise<TargetFile | undefined> {
+    const role = await this.#roleThatLists(path)
+    return role === undefined ? undefined : this.#role(role).targets[path]
+  }
+
+  /**
+   * The preorder depth-first walk of §5.6.7: a role's own targets, then its delegates in their order; after a terminating
+   * one, nobody else.
+   */
+  async #roleThatLists(path: string): Promise<string | undefined> {
     const visited = new Set<string>()
     // A stack: the next to be asked is the last.
     let waiting = [{ role: 'targets', delegator: 'root' }]
@@ -101,7 +107,7 @@ export class TrustedRepository {
       }
       await this.#loader.loadTargets(role, delegator)
       const { targets, delegations } = this.#role(role)
-      if (Object.hasOwn(targets, path)) return targets[path]
+      if (Object.hasOwn(targets, path)) return role
       visited.add(role)
       if (delegations === undefined) continue
       const delegates = delegatesFor(delegations, path, this.#crypto)

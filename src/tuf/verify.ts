@@ -11,13 +11,13 @@
  *
  * tuf-js's TrustedMetadataStore is the state machine and checks the signatures; validate.ts stands in front of it.
  */
-import { LengthOrHashMismatchError, UnsignedMetadataError } from '@tufjs/models/dist/error.js'
-import { BadVersionError, EqualVersionError, ExpiredMetadataError } from 'tuf-js/dist/error.js'
+import { EqualVersionError } from 'tuf-js/dist/error.js'
 import { TrustedMetadataStore } from 'tuf-js/dist/store.js'
 import type { Crypto, HashAlgorithm } from '../crypto/crypto.ts'
 import { toHex } from '../crypto/encoding.ts'
-import { type ErrorCode, MusterError } from '../errors.ts'
-import { type MetaFile, type SignedOf, type TargetFile, validateMetadata } from './validate.ts'
+import { MusterError } from '../errors.ts'
+import { expired, judge, mismatch, type Step, storeBytes } from './judge.ts'
+import { type MetaFile, type SignedOf, validateMetadata } from './validate.ts'
 
 export type Versions = { root: number; timestamp: number; snapshot: number; targets: number }
 
@@ -57,7 +57,7 @@ export class VerifiedTarget implements Readonly<VerifiedTargetFields> {
     this.path = fields.path
     this.length = fields.length
     this.sha256 = fields.sha256
-    this.custom = deepFreeze(fields.custom)
+    this.custom = fields.custom
     this.versions = Object.freeze({ ...fields.versions })
     Object.freeze(this)
   }
@@ -78,9 +78,6 @@ export type TrustedSetOptions = {
   crypto: Crypto
 }
 
-/** One step of the store: which code its complaints about a version get, and those that have no class of their own. */
-type Step = { name: string; expires?: string; wrongVersion: ErrorCode; otherwise?: ErrorCode }
-
 /** The constructor: @throws metadata-invalid, metadata-signature for the trusted root. */
 export class TrustedSet {
   readonly #options: TrustedSetOptions
@@ -95,7 +92,7 @@ export class TrustedSet {
     this.#options = options
     const { signed, text } = validateMetadata('root', 'the trusted root.json', options.root)
     const step: Step = { name: 'the trusted root.json', wrongVersion: 'metadata-rollback' }
-    this.#store = this.#judge(step, () => new TrustedMetadataStore(storeBytes(options.root, text)))
+    this.#store = judge(step, () => new TrustedMetadataStore(storeBytes(options.root, text)))
     this.#root = signed
     // The store takes one time for everything. This one allows for staleness; root and targets are held to `now` below.
     this.#lenientTime = new Date(options.now.getTime() - options.staleSeconds * 1000)
@@ -114,7 +111,7 @@ export class TrustedSet {
     return this.#snapshot ?? missing('snapshot.json')
   }
 
-  /** Top-level targets, or a delegated role that was accepted before; undefined when it was not. */
+  /** Top-level targets, or a delegated role that was accepted before; undefined when it was not. Frozen. */
   targets(role: string): SignedOf<'targets'> | undefined {
     return this.#targets.get(role)
   }
@@ -139,7 +136,7 @@ export class TrustedSet {
     const name = `${this.#root.version + 1}.root.json`
     const { signed, text } = validateMetadata('root', name, bytes)
     const wrongVersion = signed.version > this.#root.version ? 'metadata-mismatch' : 'metadata-rollback'
-    this.#judge({ name, wrongVersion }, () => this.#store.updateRoot(storeBytes(bytes, text)))
+    judge({ name, wrongVersion }, () => this.#store.updateRoot(storeBytes(bytes, text)))
     this.#root = signed
   }
 
@@ -149,7 +146,7 @@ export class TrustedSet {
   }
 
   /**
-   * §5.4. The same version as before is no news: false.
+   * §5.4. The same version as before is no news: false. Whether that one is still fresh, §5.5 asks.
    *
    * @throws metadata-invalid, metadata-signature, metadata-rollback, metadata-expired.
    */
@@ -160,11 +157,10 @@ export class TrustedSet {
     const before = this.#store.timestamp
     try {
       const step = () => this.#store.updateTimestamp(storeBytes(bytes, text))
-      this.#judge({ name, expires: signed.expires, wrongVersion: 'metadata-rollback' }, step)
+      judge({ name, life: this.#life(signed), wrongVersion: 'metadata-rollback' }, step)
       return true
     } catch (error) {
       if (!(error instanceof MusterError && error.cause instanceof EqualVersionError)) throw error
-      this.#requireFreshTimestamp()
       return false
     } finally {
       // The store keeps an expired one, because what comes next may not be older than it (§5.4.3).
@@ -187,7 +183,7 @@ export class TrustedSet {
     const wrongVersion = signed.version === expected.version ? 'metadata-rollback' : 'metadata-mismatch'
     // The store's own check of the content would be the same one again.
     const isChecked = true
-    this.#judge({ name, expires: signed.expires, wrongVersion, otherwise: 'metadata-rollback' }, () =>
+    judge({ name, life: this.#life(signed), wrongVersion, otherwise: 'metadata-rollback' }, () =>
       this.#store.updateSnapshot(storeBytes(bytes, text), isChecked),
     )
     this.#snapshot = signed
@@ -216,42 +212,47 @@ export class TrustedSet {
     const name = `${role}.json`
     this.#requireContent(name, bytes, this.describe(role))
     const { signed, text } = validateMetadata('targets', name, bytes)
-    this.#judge({ name, expires: signed.expires, wrongVersion: 'metadata-mismatch' }, () =>
+    judge({ name, life: this.#life(signed), wrongVersion: 'metadata-mismatch' }, () =>
       this.#store.updateDelegatedTargets(storeBytes(bytes, text), role, delegator),
     )
     this.#requireFresh(name, signed.expires, this.#options.now)
-    this.#targets.set(role, signed)
+    this.#targets.set(role, deepFreeze(signed))
   }
 
   /** A role that is trusted through one delegator is not yet trusted through another. @throws metadata-signature */
   requireDelegation(role: string, delegator: string): void {
     const [from, to] = [this.#store.getRole(delegator), this.#store.getRole(role)]
     if (from === undefined || to === undefined) throw missing(`${role}.json`)
-    this.#judge({ name: `${role}.json`, wrongVersion: 'metadata-mismatch' }, () =>
-      from.verifyDelegate(role, to),
-    )
+    judge({ name: `${role}.json`, wrongVersion: 'metadata-mismatch' }, () => from.verifyDelegate(role, to))
   }
 
-  /** The target that `role` lists, with sha256. @throws target-invalid when sha256 is not among its hashes. */
-  vouch(path: string, file: TargetFile): VerifiedTarget {
-    const sha256 = file.hashes['sha256']
+  /**
+   * Makes the verified target of what an accepted role lists: of that alone, so that nobody can bring a description along.
+   *
+   * @throws target-not-found when the role does not list it, target-invalid when sha256 is not among its hashes.
+   */
+  vouch(path: string, role: string): VerifiedTarget {
+    const listed = this.#targets.get(role)?.targets ?? {}
+    const file = Object.hasOwn(listed, path) ? listed[path] : undefined
+    const details = { path, role }
+    if (file === undefined)
+      throw new MusterError('target-not-found', `${role}.json lists no ${path}.`, { details })
+    const { length, hashes, custom } = file
+    const sha256 = hashes['sha256']
     if (sha256 === undefined) {
-      const found = Object.keys(file.hashes).join(', ')
-      throw new MusterError(
-        'target-invalid',
-        `The target ${path} must have a sha256, but has only ${found}.`,
-        {
-          details: { path },
-        },
-      )
+      const sentence = `The target ${path} must have a sha256, but has only ${Object.keys(hashes).join(', ')}.`
+      throw new MusterError('target-invalid', sentence, { details })
     }
     const { repository } = this.#options
-    const { length, custom } = file
     return new VerifiedTarget(madeHere, { repository, path, length, sha256, custom, versions: this.versions })
   }
 
+  #life({ expires }: { expires: string }): NonNullable<Step['life']> {
+    return { expires, now: this.#options.now }
+  }
+
   #requireFresh(name: string, expires: string, time: Date): void {
-    if (time >= new Date(expires)) throw this.#expired(name, expires)
+    if (time >= new Date(expires)) throw expired(name, expires, this.#options.now)
   }
 
   #requireFreshTimestamp(): void {
@@ -270,51 +271,6 @@ export class TrustedSet {
       if (found !== digest) throw mismatch(name, `${algorithm} ${digest}`, found)
     }
   }
-
-  /** Runs one step of the store, and says what went wrong in our words. */
-  #judge<T>(step: Step, run: () => T): T {
-    try {
-      return run()
-    } catch (cause) {
-      const { name, expires = 'before now', wrongVersion, otherwise = 'metadata-invalid' } = step
-      const found = cause instanceof Error ? cause.message : String(cause)
-      const details = { name }
-      if (cause instanceof ExpiredMetadataError) throw this.#expired(name, expires, cause)
-      if (cause instanceof UnsignedMetadataError) {
-        const sentence = `${name} is not signed by enough of the keys that may sign it: ${found}.`
-        throw new MusterError('metadata-signature', sentence, { cause, details })
-      }
-      if (cause instanceof LengthOrHashMismatchError)
-        throw mismatch(name, 'the content that was signed', found)
-      const code = cause instanceof BadVersionError ? wrongVersion : otherwise
-      throw new MusterError(code, `${name} does not follow what is trusted already: ${found}.`, {
-        cause,
-        details,
-      })
-    }
-  }
-
-  #expired(name: string, expires: string, cause?: unknown): MusterError {
-    const now = this.#options.now.toISOString()
-    return new MusterError(
-      'metadata-expired',
-      `${name} expired (${expires}) and it is ${now}; sign a new one, or correct the clock.`,
-      { cause, details: { name, expires, now } },
-    )
-  }
-}
-
-/** tuf-js asks for a Buffer's text; giving it the text that we parsed rules out a second reading of the bytes. */
-function storeBytes(bytes: Uint8Array, text: string): Parameters<TrustedMetadataStore['updateRoot']>[0] {
-  const copy: Uint8Array = bytes.slice()
-  Object.defineProperty(copy, 'toString', { value: () => text })
-  return copy as Parameters<TrustedMetadataStore['updateRoot']>[0]
-}
-
-function mismatch(name: string, expected: string, found: string): MusterError {
-  return new MusterError('metadata-mismatch', `${name} should have ${expected}, but has ${found}.`, {
-    details: { name, expected, found },
-  })
 }
 
 function missing(name: string): never {

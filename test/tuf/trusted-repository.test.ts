@@ -130,6 +130,19 @@ describe('a delegation', () => {
     expect(world.requests).not.toContain('1.fallback.json')
   })
 
+  test('that terminates further down is the last as well, for those who wait higher up', async () => {
+    const world = new World()
+    world.delegate('product', ['edge-os/*/*'])
+    world.delegate('fallback', ['*/*/*'])
+    world.delegate('team', ['edge-os/1.0/*'], { delegator: 'product', terminating: true })
+    world.addTarget(path, 'fallback', undefined, 'fallback')
+    world.addTarget('edge-os/2.0/arm64', 'fallback', undefined, 'fallback')
+    world.publish('product', 'fallback', 'team')
+    const repository = await world.refresh()
+    expect(await repository.findTarget(path)).toBeUndefined()
+    expect(await repository.findTarget('edge-os/2.0/arm64')).toBeDefined()
+  })
+
   test('in a circle ends', async () => {
     const world = new World()
     world.delegate('a', ['*/*/*'])

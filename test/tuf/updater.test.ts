@@ -184,6 +184,22 @@ describe('snapshot.json is refused', () => {
     await expect(world.refresh()).rejects.toThrow(code('metadata-mismatch'))
   })
 
+  test('when its keys signed two of one version, and this is the other one', async () => {
+    for (const [change, refusal] of [
+      [{ expires: '2027-03-01T12:00:01Z' }, 'metadata-mismatch'],
+      [{ spec_version: '1.0' }, 'metadata-mismatch'],
+      [{ note: 'longer than timestamp.json says' }, 'metadata-too-large'],
+    ] as const) {
+      const world = new World()
+      const named = world.served.get('timestamp.json')!
+      world.roles['snapshot']!.version--
+      Object.assign(world.signed('snapshot'), change)
+      world.publishSnapshot()
+      world.served.set('timestamp.json', named)
+      await expect(world.refresh()).rejects.toThrow(code(refusal))
+    }
+  })
+
   test('when it forgets a role, or names an older one, than before', async () => {
     for (const forget of [true, false]) {
       const world = new World()
