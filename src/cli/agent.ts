@@ -6,55 +6,63 @@ import { buildAgent, type Hardware, imagesFolder, readImagesLock } from '../buil
 import { aptMirrors } from '../builder/mirror.ts'
 import { refreshLock } from '../builder/refresh.ts'
 import { MusterError } from '../errors.ts'
-import { agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
+import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
+import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
+import { anArch, oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
-import { parseArch } from './images.ts'
 import { bytes, print } from './output.ts'
 
 type BuildOptions = {
-  arch: string
-  hardware: string
+  arch: Arch
+  hardware: Hardware
   root: string
   server?: string
-  pin?: string
+  pin: string
+  mirror?: string
   out: string
-  origin: string
+  origin: AgentOrigin
   refresh?: boolean
 }
-
-const hardwares: readonly Hardware[] = ['virtual', 'server']
 
 export function addAgent(program: Command, context: Context): void {
   const agent = program.command('agent').description('the boot agent: build')
   agent
     .command('build')
     .description('make kernel, initramfs and configuration of an agent')
-    .requiredOption('--arch <arch>', archSchema.options.join(' or '))
-    .requiredOption('--hardware <hardware>', 'virtual (virtio only) or server (wired NICs of real machines)')
+    .requiredOption('--arch <arch>', archSchema.options.join(' or '), anArch)
+    .requiredOption(
+      '--hardware <hardware>',
+      'virtual (virtio only) or server (wired NICs of real machines)',
+      oneOf<Hardware>(['virtual', 'server']),
+    )
     .requiredOption('--root <file>', 'root.json that the agent trusts')
-    .requiredOption('--pin <sha256//…>', "the agent plane's key; 'muster status' prints it")
     .requiredOption('--out <folder>', 'where kernel and initramfs go')
     .option('--server <url,…>', 'agent planes tried in order; without it the kernel command line names one')
     .option(
       '--origin <origin>',
       `how it will reach the machine: ${agentOrigin.options.join(', ')}`,
+      oneOf(agentOrigin.options),
       'network',
     )
     .option('--mirror <url>', 'Debian mirror; by default the one apt uses')
+    .addHelpText('after', "\n--pin is required: the agent plane's key, as 'muster status' prints it.")
     .option('--refresh', 'first make images/agent/packages.lock anew from what the mirror has now')
-    .action(async (options: BuildOptions) => {
-      const { mirror } = program.opts<{ mirror?: string }>()
-      await build(context, options, mirror)
+    .action(async (options: Omit<BuildOptions, 'pin'>, command: Command) => {
+      // One flag for both: the program takes it wherever it stands.
+      const { pin } = program.opts<{ pin?: string }>()
+      if (pin === undefined)
+        return command.error(
+          "error: --pin is not given: the agent would know no server; 'muster status' prints it",
+        )
+      return build(context, { ...options, pin })
     })
 }
 
-async function build(context: Context, options: BuildOptions, flag: string | undefined): Promise<void> {
+async function build(context: Context, options: BuildOptions): Promise<void> {
   const { world } = context
   const { config } = context.loaded()
-  const arch = parseArch(options.arch)
-  const hardware = oneOf('--hardware', hardwares, options.hardware)
-  const origin = oneOf('--origin', agentOrigin.options, options.origin)
-  const given = flag ?? config.mirror
+  const { arch, hardware, origin } = options
+  const given = options.mirror ?? config.mirror
   const mirrors = given === undefined ? await aptMirrors() : [given.replace(/\/+$/, '')]
   const progress = world.progressLines((line) => world.stderr(`${line}\n`))
   if (options.refresh === true) {
@@ -71,12 +79,14 @@ async function build(context: Context, options: BuildOptions, flag: string | und
   const { date } = await readImagesLock()
   const settings = world.agentConfig({
     repository: config.releases.repository,
-    pin: options.pin ?? '',
+    pin: options.pin,
     arch,
-    timeFloor: date,
+    // The lock may hold milliseconds, which no signed time has (protocol/identifiers.ts).
+    timeFloor: date.replace(/\.\d+Z$/, 'Z'),
     origin,
     servers: options.server?.split(',').map((url) => url.trim()) ?? [],
   })
+  checkSettings(settings)
   const built = await buildAgent({
     arch,
     hardware,
@@ -97,8 +107,12 @@ async function build(context: Context, options: BuildOptions, flag: string | und
   )
 }
 
-function oneOf<T extends string>(flag: string, known: readonly T[], text: string): T {
-  const found = known.find((one) => one === text)
-  if (found !== undefined) return found
-  throw new MusterError('config-invalid', `${flag} is one of ${known.join(', ')}, not '${text}'.`)
+/** What the agent would refuse on the machine is refused at the desk. @throws MusterError agent-config-invalid */
+function checkSettings(settings: unknown): void {
+  const [issue] = agentConfigSchema.safeParse(settings).error?.issues ?? []
+  if (issue === undefined) return
+  throw new MusterError(
+    'agent-config-invalid',
+    `The agent would refuse its configuration at '${issue.path.join('.')}': ${issue.message}.`,
+  )
 }

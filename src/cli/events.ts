@@ -1,6 +1,7 @@
 /** `muster events`: what happened, and with --watch what is happening. */
 import type { Command } from 'commander'
 import type { EventView } from '../http/admin-boots.ts'
+import { wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
 import { print, printable } from './output.ts'
 
@@ -11,8 +12,8 @@ export function addEvents(program: Command, context: Context): void {
     .option('--watch', 'go on until Ctrl-C')
     .option('--machine <machine>', 'only of this machine')
     .option('--boot <boot>', 'only of this boot')
-    .option('--limit <count>', 'how many of the newest', '50')
-    .action(async (options: { watch?: boolean; machine?: string; boot?: string; limit: string }) => {
+    .option('--limit <count>', 'how many of the newest', wholeNumber, 50)
+    .action(async (options: { watch?: boolean; machine?: string; boot?: string; limit: number }) => {
       const { watch, machine, boot, limit } = options
       const api = context.api()
       const output = context.output()

@@ -7,23 +7,24 @@ import type { ImagesView, PullProgress } from '../http/admin-images.ts'
 import { openLayout } from '../oci/layout.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { ImageName, ImageSource } from '../oci/source.ts'
-import { type Arch, arch as archSchema } from '../protocol/identifiers.ts'
+import type { Arch } from '../protocol/identifiers.ts'
 import { publishThere } from '../releases/publish-there.ts'
 import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
+import { anArch, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
 import { bytes, print, table } from './output.ts'
 import { createRemoteServer } from './remote-store.ts'
 
 type PublishOptions = {
-  as: string
+  as: ReleaseName
   channel: string | false
   key?: string
   root?: string
-  arch?: string
+  arch?: Arch
   hardwareId?: string[]
-  floor?: string
-  counter?: string
+  floor?: number
+  counter?: number
   minAgent?: string
   repository?: string
 }
@@ -42,27 +43,31 @@ export function addImages(program: Command, context: Context): void {
     .command('publish')
     .argument('<source>', 'an OCI layout folder (folder or folder:tag), or a registry reference')
     .description('sign a release with your key and publish it')
-    .requiredOption('--as <image/version>', 'what it is called here, as in edge-os/1.4.2')
+    .requiredOption('--as <image/version>', 'what it is called here, as in edge-os/1.4.2', releaseName)
     .option('--channel <channel>', 'channel that names it from now on', 'stable')
     .option('--no-channel', 'no channel names it yet')
     .option('--key <file>', "the targets key (default: the server's own, keys/<repository>/targets.pem)")
     .option('--root <file>', "the repository's root.json, from a road you trust (default: the data folder's)")
-    .option('--arch <arch>', 'only this architecture; needed where the source does not say it')
+    .option('--arch <arch>', 'only this architecture; needed where the source does not say it', anArch)
     .option('--hardware-id <id...>', 'boots only on this hardware; any hardware unless given')
-    .option('--floor <counter>', 'no release of the image with a lower counter boots any more')
-    .option('--counter <counter>', "its release counter (default: one above the image's highest)")
+    .option('--floor <counter>', 'no release of the image with a lower counter boots any more', wholeNumber)
+    .option(
+      '--counter <counter>',
+      "its release counter (default: one above the image's highest)",
+      wholeNumber,
+    )
     .option('--min-agent <version>', 'oldest agent that can boot it')
     .option('--repository <name>', "the server's TUF repository (default: releases.repository)")
     .action((source: string, options: PublishOptions) => publish(context, source, options))
   image
     .command('pull')
     .argument('<reference>', 'registry/name:tag or …@sha256:…')
-    .option('--arch <arch>', 'only this architecture of an index')
+    .option('--arch <arch>', 'only this architecture of an index', anArch)
     .description("fetch from a registry into the server's store, so that publishing it moves nothing")
-    .action(async (reference: string, { arch }: { arch?: string }) => {
+    .action(async (reference: string, { arch }: { arch?: Arch }) => {
       const progress = createProgressLine(context)
       let last: PullProgress | undefined
-      const body = { reference, ...(arch === undefined ? {} : { arch: parseArch(arch) }) }
+      const body = { reference, ...(arch === undefined ? {} : { arch }) }
       const { signal } = context.world
       const lines = context.api().lines({ method: 'POST', path: '/images/pull', body, signal })
       for await (const line of lines) {
@@ -80,9 +85,7 @@ export function addImages(program: Command, context: Context): void {
 }
 
 async function publish(context: Context, source: string, options: PublishOptions): Promise<void> {
-  const [image, version, ...rest] = options.as.split('/')
-  if (!image || !version || rest.length > 0)
-    throw new MusterError('reference-invalid', `--as wants <image>/<version>, not '${options.as}'.`)
+  const { image, version } = options.as
   const { config } = context.loaded()
   const repository = options.repository ?? config.releases.repository
   const data = resolve(config.data)
@@ -103,10 +106,10 @@ async function publish(context: Context, source: string, options: PublishOptions
     crypto: context.world.crypto,
     image,
     version,
-    arch: options.arch === undefined ? undefined : parseArch(options.arch),
+    arch: options.arch,
     channel: options.channel === false ? null : options.channel,
-    floor: toCounter('--floor', options.floor),
-    releaseCounter: toCounter('--counter', options.counter),
+    floor: options.floor,
+    releaseCounter: options.counter,
     hardwareIds: options.hardwareId,
     minAgent: options.minAgent,
     onProgress: progress.show,
@@ -165,18 +168,6 @@ function readRoot(path: string): Uint8Array {
       { cause, details: { path } },
     )
   }
-}
-
-export function parseArch(text: string): Arch {
-  const known = archSchema.options.find((one) => one === text)
-  if (known !== undefined) return known
-  throw new MusterError('reference-invalid', `--arch is ${archSchema.options.join(' or ')}, not '${text}'.`)
-}
-
-function toCounter(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  if (/^\d{1,15}$/.test(text)) return Number(text)
-  throw new MusterError('reference-invalid', `${flag} wants a whole number, not '${text}'.`)
 }
 
 /** One line that is written over while a person watches; nothing in a log or a pipe. */

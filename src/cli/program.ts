@@ -1,8 +1,7 @@
 /** The grammar of the command line: `muster <noun> <verb>`. One file per noun; this one only puts them together. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command } from 'commander'
-import { MusterError } from '../errors.ts'
+import { Command, InvalidArgumentError } from 'commander'
 import { addAgent } from './agent.ts'
 import { addBoots } from './boots.ts'
 import { addClusters } from './clusters.ts'
@@ -83,11 +82,7 @@ function addGlobalOptions(program: Command): void {
 
 function collectSetting(text: string, before: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf('=')
-  if (at < 1)
-    throw new MusterError(
-      'config-invalid',
-      `--set wants key=value, as in --set tftp.port=6969, but got '${text}'.`,
-    )
+  if (at < 1) throw new InvalidArgumentError('It is key=value, as in tftp.port=6969.')
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
 }
 

@@ -1,12 +1,14 @@
 /** `muster tuf init` and `muster tuf status`: the repository that says which releases are valid. */
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { MusterError } from '../errors.ts'
 import type { Status } from '../http/admin-status.ts'
 import { type ExpiryProfile, expiryProfiles, periodsOf } from '../signing/expiry.ts'
+import { oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
 import { print } from './output.ts'
 import { repositoriesText } from './status.ts'
+
+const profiles = Object.keys(expiryProfiles) as ExpiryProfile[]
 
 export function addTuf(program: Command, context: Context): void {
   const tuf = program.command('tuf').description('the TUF repository: init, status')
@@ -16,15 +18,16 @@ export function addTuf(program: Command, context: Context): void {
     .option('--repository <name>', 'its name (default: releases.repository)')
     .option(
       '--expiry <profile>',
-      `how long metadata lives: ${Object.keys(expiryProfiles).join(', ')}`,
+      `how long metadata lives: ${profiles.join(', ')}`,
+      oneOf(profiles),
       'default',
     )
-    .action(async (options: { repository?: string; expiry: string }) => {
+    .action(async (options: { repository?: string; expiry: ExpiryProfile }) => {
       const { config } = context.loaded()
       const repository = options.repository ?? config.releases.repository
       const keysDirectory = join(resolve(config.data), 'keys', repository)
       const metadataDirectory = join(resolve(config.data), 'tuf', repository, 'metadata')
-      const periods = periodsOf(parseProfile(options.expiry))
+      const periods = periodsOf(options.expiry)
       await context.world.makeRepository({ keysDirectory, metadataDirectory, periods })
       const root = join(metadataDirectory, '1.root.json')
       print(context.output(), { repository, keysDirectory, root }, () =>
@@ -43,12 +46,4 @@ export function addTuf(program: Command, context: Context): void {
       const { repositories } = await context.api().call<Status>({ method: 'GET', path: '/status' })
       print(context.output(), repositories, () => repositoriesText(repositories, context.world.now()))
     })
-}
-
-function parseProfile(text: string): ExpiryProfile {
-  if (Object.hasOwn(expiryProfiles, text)) return text as ExpiryProfile
-  throw new MusterError(
-    'config-invalid',
-    `--expiry is one of ${Object.keys(expiryProfiles).join(', ')}, not '${text}'.`,
-  )
 }

@@ -31,7 +31,15 @@ describe('exit codes', () => {
       code: 0,
       out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
     })
-    for (const argv of [['nonsense'], ['machine'], ['machine', 'show'], ['machines', '--nonsense']]) {
+    for (const argv of [
+      ['nonsense'],
+      ['machine'],
+      ['machine', 'show'],
+      ['machines', '--nonsense'],
+      ['events', '--limit', 'x'],
+      ['config', '--set', 'x'],
+      ['image', 'publish', 'x', '--as', 'x'],
+    ]) {
       const ran = await muster(argv)
       expect([ran.code, ran.out], argv.join(' ')).toEqual([2, ''])
     }

@@ -1,0 +1,26 @@
+/** Parsers for option values: a wrong one is wrong usage (exit code 2), said before anything is done. */
+import { InvalidArgumentError } from 'commander'
+import { arch } from '../protocol/identifiers.ts'
+
+export function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = known.find((one) => one === text)
+    if (found !== undefined) return found
+    throw new InvalidArgumentError(`It is one of ${known.join(', ')}.`)
+  }
+}
+
+export const anArch = oneOf(arch.options)
+
+export function wholeNumber(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('It is a whole number.')
+}
+
+export type ReleaseName = { image: string; version: string }
+
+export function releaseName(text: string): ReleaseName {
+  const [image, version, ...rest] = text.split('/')
+  if (image && version && rest.length === 0) return { image, version }
+  throw new InvalidArgumentError('It is <image>/<version>, as in edge-os/1.4.2.')
+}
