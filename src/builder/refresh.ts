@@ -47,13 +47,14 @@ export type Refreshed = { lock: Lock; changes: string[] }
  */
 export async function refreshLock(
   options: Omit<ResolveOptions, 'wanted' | 'keys'> & {
-    /** …/packages.lock; its wanted packages stand beside it as packages.yaml. */
     lockFile: string
+    /** What to lock; by default packages.yaml beside the lock. */
+    wantedFile?: string
     keysFolder: string
   },
 ): Promise<Refreshed> {
-  const { lockFile, keysFolder } = options
-  const wanted = parse(await readFile(join(dirname(lockFile), 'packages.yaml'), 'utf8')) as Wanted
+  const { lockFile, keysFolder, wantedFile = join(dirname(lockFile), 'packages.yaml') } = options
+  const wanted = parse(await readFile(wantedFile, 'utf8')) as Wanted
   const names = (await readdir(keysFolder)).filter((name) => name.endsWith('.asc'))
   const keys = await Promise.all(names.map((name) => readFile(join(keysFolder, name), 'utf8')))
   const oldText = await readFile(lockFile, 'utf8').catch(() => undefined)

@@ -1,0 +1,133 @@
+/**
+ * Unpacks the programs that tests use (QEMU, skopeo, …) without installing them: a tree of Debian 13's files, and for each program a
+ * script that starts it by the tree's own loader with the tree's own libraries, whatever the machine's are.
+ *
+ *     <folder>/tree/usr/…          the files, all packages together
+ *     <folder>/bin/<name>          the scripts: put this folder on PATH
+ *     <folder>/unpacked/<name>     what was unpacked for it: a hash of its part of the lock
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { MusterError } from '../errors.ts'
+import { type DebEntry, readDeb } from './deb.ts'
+import { type DownloadOptions, fetchPackages } from './download.ts'
+import { isElf, readElf } from './elf.ts'
+import { type Architecture, type Lock, lockedPackages } from './lock.ts'
+import { libraryFolders } from './tree.ts'
+
+/** Where each program is, what it is started with beside its own arguments (`$tree` is the tree), and what its environment needs. */
+const programs: Record<string, { path: string; arguments?: string; environment?: string }> = {
+  atftp: { path: 'usr/bin/atftp' },
+  'docker-registry': { path: 'usr/bin/docker-registry' },
+  oras: { path: 'usr/bin/oras' },
+  'qemu-system-x86_64': {
+    path: 'usr/bin/qemu-system-x86_64',
+    arguments: '-L "$tree/usr/share/qemu" -L "$tree/usr/share/seabios" -L "$tree/usr/lib/ipxe/qemu"',
+    environment: 'QEMU_MODULE_DIR="$tree/$libraries/qemu"; export QEMU_MODULE_DIR',
+  },
+  qjs: { path: 'usr/bin/qjs' },
+  skopeo: { path: 'usr/bin/skopeo' },
+  tftp: { path: 'usr/bin/tftp' },
+  xz: { path: 'usr/bin/xz' },
+}
+
+export const toolNames: readonly string[] = Object.keys(programs)
+
+const wantedFiles = /^usr\/(bin|sbin|lib|lib64|libexec|share\/(qemu|seabios))\//
+
+/**
+ * Gives the path of a script for each name. What is there already is left alone.
+ * @throws package-missing, download-failed as fetchPackages
+ * @throws build-failed for a name that is not in `toolNames`, for a machine that is neither amd64 nor arm64, and where a library is missing
+ */
+export async function ensureTools(
+  options: Omit<DownloadOptions, 'cacheDir'> & {
+    names: readonly string[]
+    lock: Lock
+    /** Downloaded packages are kept here. */
+    cacheDir: string
+    /** `.cache/tools` */
+    folder: string
+  },
+): Promise<Map<string, string>> {
+  const { names, lock, folder, cacheDir } = options
+  const arch = hostArchitecture()
+  const scripts = new Map<string, string>()
+  for (const name of names) {
+    const program = programs[name]
+    if (program === undefined)
+      throw new MusterError('build-failed', `'${name}' is not among the tools: ${toolNames.join(', ')}.`)
+    const packages = lockedPackages(lock, [name], arch)
+    const state = createHash('sha256')
+      .update(JSON.stringify([packages, program]))
+      .digest('hex')
+    const marker = join(folder, 'unpacked', name)
+    scripts.set(name, join(folder, 'bin', name))
+    if ((await readFile(marker, 'utf8').catch(() => '')) === state) continue
+    const files = await fetchPackages(packages, { ...options, cacheDir })
+    const tree = new Map<string, DebEntry>()
+    for (const file of files.values())
+      for (const [path, entry] of await readDeb(file, (each) => wantedFiles.test(each))) tree.set(path, entry)
+    checkLibraries(tree, program.path, arch)
+    for (const entry of tree.values()) await writeEntry(join(folder, 'tree'), entry)
+    await writeFileIn(join(folder, 'bin'), name, wrapperScript(name, arch), 0o755)
+    await writeFileIn(join(folder, 'unpacked'), name, state, 0o644)
+  }
+  return scripts
+}
+
+/** Finds the tree beside itself, so that a checkout may be moved. */
+function wrapperScript(name: string, arch: Architecture): string {
+  const { path, arguments: more = '', environment = ':' } = programs[name]!
+  const loader = arch === 'amd64' ? 'usr/lib64/ld-linux-x86-64.so.2' : 'usr/lib/ld-linux-aarch64.so.1'
+  return `#!/bin/sh
+# Runs ${name} as Debian built it, from files that are not installed.
+tree=$(CDPATH= cd -- "$(dirname -- "$0")/../tree" && pwd) || exit 127
+libraries=${libraryFolders[arch][0]}
+${environment}
+exec "$tree/${loader}" --library-path "$tree/$libraries" "$tree/${path}" ${more} "$@"
+`
+}
+
+/** A static program loads nothing; everything else must find its libraries in the tree, not on the machine. */
+function checkLibraries(tree: ReadonlyMap<string, DebEntry>, start: string, arch: Architecture): void {
+  const queue = [start]
+  const seen = new Set<string>()
+  for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+    if (seen.has(path)) continue
+    seen.add(path)
+    const entry = tree.get(path)
+    if (entry === undefined)
+      throw new MusterError(
+        'build-failed',
+        `${start} needs ${path}, which is in none of the locked packages.`,
+      )
+    if (entry.type === 'symlink') queue.push(join(dirname(path), entry.target))
+    else if (isElf(entry.bytes))
+      queue.push(...readElf(entry.bytes, path).needed.map((name) => `${libraryFolders[arch][0]}/${name}`))
+  }
+}
+
+async function writeEntry(root: string, entry: DebEntry): Promise<void> {
+  const path = join(root, entry.path)
+  await mkdir(dirname(path), { recursive: true })
+  await rm(path, { force: true })
+  if (entry.type === 'file') await writeFile(path, entry.bytes, { mode: entry.mode })
+  // A link to an absolute path would lead out of the tree.
+  else if (!entry.target.startsWith('/')) await symlink(entry.target, path)
+}
+
+async function writeFileIn(folder: string, name: string, text: string, mode: number): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, name), text, { mode })
+}
+
+function hostArchitecture(): Architecture {
+  if (process.arch === 'x64') return 'amd64'
+  if (process.arch === 'arm64') return 'arm64'
+  throw new MusterError(
+    'build-failed',
+    `There are no test tools for ${process.arch}: only for x64 and arm64.`,
+  )
+}
