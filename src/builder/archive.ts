@@ -27,7 +27,7 @@ export function parseRelease(text: string): ReleaseFile {
     const [hash, , path] = line.trim().split(/\s+/)
     if (hash !== undefined && path !== undefined) sha256.set(path, hash)
   }
-  return { date: date.toISOString(), suite: fields.get('Codename') ?? '', sha256 }
+  return { date: date.toISOString().replace(/\.\d+Z$/, 'Z'), suite: fields.get('Codename') ?? '', sha256 }
 }
 
 export function parsePackages(text: string): Map<string, IndexedPackage> {

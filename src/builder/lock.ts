@@ -28,7 +28,7 @@ const lockSchema = z.strictObject({
   apiVersion: z.literal('muster/v1'),
   suite: z.string(),
   /** The `Date` of the signed Release file that named these packages: no input of a build is newer. RFC 3339, UTC. */
-  date: z.iso.datetime(),
+  date: z.iso.datetime({ precision: 0 }),
   packages: z.array(lockedPackage),
 })
 export type Lock = z.infer<typeof lockSchema>

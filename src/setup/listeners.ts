@@ -54,6 +54,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   stack.defer(() => firmware.close())
   const agent = await createAgentPlane({ tls, limits: config.agent, deciders: agentDeciders(options), log })
   stack.defer(() => agent.close())
+  // Its metrics count the answers of the other planes, so it is made before they open, and opens last.
+  const admin = stack.use(await options.createAdmin())
+  admin.metrics.watch(firmware, 'firmware')
+  admin.metrics.watch(agent, 'agent')
   ports.firmware = await open(firmware, 'firmware', config.firmware)
   ports.agent = await open(agent, 'agent', config.agent)
 
@@ -62,9 +66,6 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     ports.tftp = await openTftp(tftp, config.tftp, log)
   }
 
-  const admin = stack.use(await options.createAdmin())
-  admin.metrics.watch(firmware, 'firmware')
-  admin.metrics.watch(agent, 'agent')
   const { url } = await admin.listen({ ...config.admin, socketPath: paths.socket })
   ports.admin = Number(new URL(url).port)
 

@@ -52,7 +52,7 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
     qemu,
     [
       ['-accel', 'tcg,thread=multi'],
-      ['-machine', 'pc'],
+      ['-machine', 'pc,graphics=off'],
       ['-cpu', 'max'],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],

@@ -1,0 +1,87 @@
+/**
+ * `npm run boot`: a virtual machine boots from a server and its timeline is printed while it happens.
+ *
+ *     exit 0   the machine joined; with --fault: it refused with the expected code (or recovered, where that is expected)
+ *     exit 1   it did not join; the cause is printed
+ *     exit 3   with --fault: it refused with another code
+ *     exit 4   with --fault: it booted what it should have refused
+ */
+import { parseArgs } from 'node:util'
+import { faults } from '../test/support/faults.ts'
+import { tool } from '../test/support/tools.ts'
+import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
+
+const { values } = parseArgs({
+  options: {
+    fault: { type: 'string' },
+    hardware: { type: 'string', default: 'virtual' },
+    memory: { type: 'string', default: '1024' },
+    console: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+if (values.help) {
+  console.log(
+    'npm run boot -- [--hardware virtual|server] [--memory MiB] [--console] [--fault NAME]\n\nFaults, each made between server and machine:',
+  )
+  for (const [name, { about, expected }] of Object.entries(faults))
+    console.log(`  ${name.padEnd(24)} ${expected.padEnd(20)} ${about}`)
+} else if (values.fault !== undefined && faults[values.fault] === undefined) {
+  console.error(`There is no fault '${values.fault}'; npm run boot -- --help lists them.`)
+  process.exitCode = 2
+} else if (tool('qemu-system-x86_64') === undefined) {
+  console.error(
+    "QEMU is missing. 'npm test' unpacks it under .cache/tools, or: apt-get install qemu-system-x86 ipxe-qemu",
+  )
+  process.exitCode = 69
+} else {
+  process.exitCode = await main()
+}
+
+async function main(): Promise<number> {
+  const result = await bootWholly({
+    settings: { 'image.hardware': values.hardware },
+    memoryMiB: Number(values.memory),
+    ...(values.fault === undefined ? {} : { fault: values.fault }),
+    // A download of packages may come first.
+    timeoutMs: 240_000,
+    print: (line) => console.log(line),
+  })
+  if (values.console) console.log(`\n── console\n${result.console}`)
+  console.log('')
+  if (values.fault === undefined) return toldJoin(result)
+  const expected = faults[values.fault]!.expected
+  if (result.outcome === 'booted')
+    return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
+  if (result.outcome === 'other-code') return told(3, `another code than ${expected}: ${result.cause}`)
+  if (result.outcome === 'timeout') return told(1, result.cause)
+  const good = expected === 'joined' ? result.outcome === 'joined' : result.outcome === 'refused'
+  return told(
+    good ? 0 : 3,
+    expected === 'joined' ? 'recovered and joined' : `refused, and again at its retry: ${result.cause}`,
+  )
+}
+
+function toldJoin(result: WholeBoot): number {
+  if (result.outcome !== 'joined') return told(1, `not joined: ${result.cause}`)
+  const { kernelBytes, initramfsBytes } = result.agent
+  console.log('seconds per step:')
+  for (const { step, seconds } of result.seconds)
+    console.log(`  ${step.padEnd(16)} ${seconds.toFixed(1).padStart(6)}`)
+  const total = result.seconds.reduce((sum, { seconds }) => sum + seconds, 0)
+  console.log(`  ${'in all'.padEnd(16)} ${total.toFixed(1).padStart(6)}`)
+  console.log(
+    `agent (${values.hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
+  )
+  return told(0, 'joined')
+}
+
+function told(code: number, sentence: string): number {
+  console.log(sentence)
+  return code
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`
+}

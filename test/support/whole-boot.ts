@@ -1,0 +1,200 @@
+/**
+ * A whole boot: a server of its own, a virtual machine with real firmware, and, where a fault is asked for, an attacker
+ * between them. Ends when the machine joined, when it refused twice, or when nothing happens any more.
+ */
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { loadConfig } from '../../src/config/load.ts'
+import { type Log, silentLog } from '../../src/log.ts'
+import type { MachineEvent } from '../../src/machines/records.ts'
+import { type Running, serve } from '../../src/serve.ts'
+import { type Between, standBetween } from './between.ts'
+import { type Fault, faults } from './faults.ts'
+import { toVictim } from './victim.ts'
+import { startVirtualMachine, type VirtualMachine, type VirtualMachineOptions } from './virtual-machine.ts'
+
+export type WholeBootOptions = {
+  /** Settings by dotted key, over those of a throwaway server. */
+  settings?: Readonly<Record<string, string>>
+  fault?: string
+  network?: VirtualMachineOptions['network']
+  memoryMiB?: number
+  mac?: string
+  /** Where Debian packages and finished images are kept between runs. */
+  cache?: string
+  timeoutMs?: number
+  log?: Log
+  print(line: string): void
+}
+
+export type WholeBoot = {
+  outcome: 'joined' | 'refused' | 'booted' | 'other-code' | 'timeout'
+  /** For a person. */
+  cause: string
+  /** Codes on the machine's console, in order. */
+  codes: string[]
+  events: MachineEvent[]
+  /** What the agent told of itself: sizes, milliseconds, peak memory. */
+  seconds: { step: string; seconds: number }[]
+  peakMemoryBytes: number | undefined
+  agent: { kernelBytes: number; initramfsBytes: number }
+  console: string
+}
+
+/** Refusals that a fault run waits for: the first, and that of one retry. */
+const refusalsWanted = 2
+/** The first line of every Linux: a second one on the console means that something was kexeced. */
+const firstKernelLine = /Linux version \d/g
+
+export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> {
+  const { memoryMiB = 1024, mac = '52:54:00:6d:75:01', timeoutMs = 240_000, print } = options
+  const fault = options.fault === undefined ? undefined : faultNamed(options.fault)
+  const folder = await mkdtemp(join(tmpdir(), 'muster-boot-'))
+  await using stack = new AsyncDisposableStack()
+  stack.defer(() => rm(folder, { recursive: true, force: true }))
+  const running = stack.use(await startThrowawayServer(options, folder))
+  if (running.missing.length > 0)
+    throw new Error(running.missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
+
+  let between: Between | undefined
+  if (fault !== undefined) {
+    const { victim, tls, attach } = await toVictim(running, options.fault as string, folder)
+    await fault.prepare?.(victim)
+    const meddler = fault.meddler?.(victim) ?? {}
+    between = stack.use(
+      await standBetween({
+        server: { firmwarePort: running.ports.firmware, agentPort: running.ports.agent },
+        tls,
+        meddler,
+      }),
+    )
+    attach(between)
+    print(`fault ${options.fault}: ${fault.about}; expected: ${fault.expected}`)
+  }
+
+  const events: MachineEvent[] = []
+  const started = Date.now()
+  stack.defer(
+    running.machines.subscribe((event) => {
+      events.push(event)
+      if (event.kind !== 'progress') print(timelineLine(event, started))
+    }),
+  )
+  const port = between?.firmwarePort ?? running.ports.firmware
+  const machine = stack.use(
+    startVirtualMachine({
+      network: options.network ?? { kind: 'user', bootUrl: `http://10.0.2.2:${port}/boot/autoexec.ipxe` },
+      memoryMiB,
+      mac,
+      uuid: '6d757374-6572-4b6f-8000-5254006d7501',
+      serial: 'MUSTER-TEST-1',
+      ...(fault?.clock === undefined ? {} : { clock: fault.clock }),
+    }),
+  )
+  const end = await watch(machine, events, fault, timeoutMs)
+  return {
+    ...end,
+    events,
+    console: machine.console(),
+    ...measures(events, started),
+    agent: await agentSizes(running),
+  }
+}
+
+function faultNamed(name: string): Fault {
+  const fault = faults[name]
+  if (fault === undefined)
+    throw new Error(`There is no fault '${name}'. Faults: ${Object.keys(faults).join(', ')}`)
+  return fault
+}
+
+async function startThrowawayServer(options: WholeBootOptions, folder: string): Promise<Running> {
+  const flags: Record<string, string> = {
+    data: join(folder, 'data'),
+    cache: options.cache ?? join(import.meta.dirname, '../../.cache/muster'),
+    'firmware.host': '127.0.0.1',
+    'firmware.port': '0',
+    'agent.host': '127.0.0.1',
+    'agent.port': '0',
+    'admin.port': '0',
+    'agent.pollSeconds': '1',
+    'tftp.enabled': 'false',
+    'store.verifyOnOpen': options.fault === undefined ? 'true' : 'false',
+    ...options.settings,
+  }
+  return serve({
+    loaded: loadConfig({ env: {}, flags }),
+    log: options.log ?? silentLog,
+    print: (line) => (line.startsWith('  ') ? options.print(line) : undefined),
+  })
+}
+
+/** Waits for the end of the story. */
+function watch(
+  machine: VirtualMachine,
+  events: MachineEvent[],
+  fault: Fault | undefined,
+  timeoutMs: number,
+): Promise<Pick<WholeBoot, 'outcome' | 'cause' | 'codes'>> {
+  const codes: string[] = []
+  return new Promise((resolve) => {
+    const finish = (outcome: WholeBoot['outcome'], cause: string) => {
+      clearTimeout(timer)
+      clearInterval(poll)
+      resolve({ outcome, cause, codes })
+    }
+    const timer = setTimeout(
+      () =>
+        finish(
+          'timeout',
+          `nothing was decided within ${timeoutMs / 1000} s; the console ends with:\n${machine.console().slice(-2000)}`,
+        ),
+      timeoutMs,
+    )
+    const poll = setInterval(() => {
+      if (events.some(({ kind }) => kind === 'joined')) finish('joined', 'the booted system reported in')
+    }, 100)
+    machine.onLine((line) => {
+      const kernels = machine.console().match(firstKernelLine)?.length ?? 0
+      if (fault !== undefined && fault.expected !== 'joined' && kernels > 1)
+        return finish('booted', 'a second kernel started')
+      const code = /muster: (?:refused|failed): ([a-z-]+):/.exec(line)?.[1]
+      if (code === undefined) return
+      codes.push(code)
+      if (fault === undefined) return finish('other-code', line.trim())
+      if (fault.expected === 'joined') return
+      if (code !== fault.expected) return finish('other-code', line.trim())
+      if (codes.length >= refusalsWanted) finish('refused', line.trim())
+    })
+    void machine.exited.then((status) =>
+      finish(
+        'timeout',
+        `the virtual machine ended (${status}); its console ends with:\n${machine.console().slice(-2000)}`,
+      ),
+    )
+  })
+}
+
+function timelineLine(event: MachineEvent, started: number): string {
+  const seconds = ((Date.parse(event.at) - started) / 1000).toFixed(1).padStart(6)
+  return `${seconds} s  ${event.kind.padEnd(14)} ${event.message}`
+}
+
+function measures(events: MachineEvent[], started: number): Pick<WholeBoot, 'seconds' | 'peakMemoryBytes'> {
+  const seconds = events
+    .filter(({ kind }) => kind !== 'progress')
+    .map((event, index, all) => {
+      const before = index === 0 ? started : Date.parse(all[index - 1]!.at)
+      return { step: event.kind, seconds: Math.max(0, Date.parse(event.at) - before) / 1000 }
+    })
+  const peaks = events
+    .map(({ data }) => data['peakMemoryBytes'])
+    .filter((value): value is number => typeof value === 'number')
+  return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
+}
+
+async function agentSizes({ paths }: Running): Promise<WholeBoot['agent']> {
+  const size = async (name: string) => (await stat(join(paths.boot, 'agent/amd64', name))).size
+  return { kernelBytes: await size('kernel'), initramfsBytes: await size('initramfs') }
+}
