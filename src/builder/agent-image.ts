@@ -6,7 +6,7 @@
  * The first part depends on the lock and the bundle alone, so it is made once and kept; the second is one agent's configuration.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { MusterError } from '../errors.ts'
@@ -15,6 +15,7 @@ import { type DownloadOptions, fetchPackages, type Progress } from './download.t
 import { compressCpio, plainCpio, rootSkeleton } from './initramfs.ts'
 import { firmwareFiles, readKernel } from './kernel.ts'
 import { type Architecture, type Lock, lockedPackages, parseLock } from './lock.ts'
+import { replaceFile } from './partial-file.ts'
 import { programsWithLibraries, unpackTree } from './tree.ts'
 
 export type Hardware = 'virtual' | 'server'
@@ -211,10 +212,4 @@ async function writeBase(folder: string, base: Base): Promise<void> {
   await replaceFile(join(folder, 'kernel'), base.kernel)
   await replaceFile(join(folder, 'initramfs'), base.initramfs)
   await replaceFile(join(folder, 'release'), base.release)
-}
-
-/** A reader sees the old file or the new one, whole. */
-async function replaceFile(path: string, bytes: string | Uint8Array): Promise<void> {
-  await writeFile(`${path}.new`, bytes)
-  await rename(`${path}.new`, path)
 }

@@ -10,6 +10,7 @@ import { pipeline } from 'node:stream/promises'
 import { setTimeout as wait } from 'node:timers/promises'
 import { MusterError } from '../errors.ts'
 import type { LockedPackage } from './lock.ts'
+import { givePartialBack, takePartial } from './partial-file.ts'
 
 /** How far a piece of work is; `totalBytes` is of all of it. */
 export type Progress = (report: { name: string; doneBytes: number; totalBytes: number }) => void
@@ -58,13 +59,21 @@ async function fetchPackage(
 ): Promise<string> {
   const file = join(options.cacheDir, basename(item.path))
   if ((await sizeOf(file)) === item.bytes && (await sha256Of(file)) === item.sha256) return file
+  const partial = await takePartial(file)
   const problems: string[] = []
   let missing = 0
-  for (const mirror of options.mirrors) {
-    const found = await fromMirror(`${mirror}/${item.path}`, item, { ...options, file, report })
-    if (found === 'done') return file
-    if (found.missing) missing++
-    problems.push(`${mirror}: ${found.problem}`)
+  try {
+    for (const mirror of options.mirrors) {
+      const found = await fromMirror(`${mirror}/${item.path}`, item, { ...options, partial, report })
+      if (found === 'done') {
+        await rename(partial, file)
+        return file
+      }
+      if (found.missing) missing++
+      problems.push(`${mirror}: ${found.problem}`)
+    }
+  } finally {
+    await givePartialBack(file, partial)
   }
   const tried = problems.join('; ')
   if (missing > 0 && missing === options.mirrors.length)
@@ -80,11 +89,11 @@ async function fetchPackage(
   )
 }
 
-type Attempt = DownloadOptions & { file: string; report: (bytes: number) => void }
+type Attempt = DownloadOptions & { partial: string; report: (bytes: number) => void }
 type Failure = { missing: boolean; problem: string }
 
 async function fromMirror(url: string, item: LockedPackage, options: Attempt): Promise<'done' | Failure> {
-  const partial = `${options.file}.partial`
+  const { partial } = options
   const attempts = options.attempts ?? 4
   let failure: Failure = { missing: false, problem: 'not tried' }
   for (let attempt = 1; attempt <= attempts; attempt++) {
@@ -100,10 +109,7 @@ async function fromMirror(url: string, item: LockedPackage, options: Attempt): P
       continue
     }
     const sha256 = await sha256Of(partial)
-    if (sha256 === item.sha256) {
-      await rename(partial, options.file)
-      return 'done'
-    }
+    if (sha256 === item.sha256) return 'done'
     await rm(partial, { force: true })
     failure = { missing: false, problem: `sha256 ${sha256} instead of ${item.sha256}` }
   }

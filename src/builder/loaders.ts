@@ -1,11 +1,12 @@
 /** iPXE's boot loaders from Debian's package `ipxe`: what a PXE ROM or UEFI fetches first, for every architecture. */
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MusterError } from '../errors.ts'
 import { readImagesLock } from './agent-image.ts'
 import { readDeb } from './deb.ts'
 import { type DownloadOptions, fetchPackages } from './download.ts'
 import { type Lock, lockedPackages } from './lock.ts'
+import { replaceFile } from './partial-file.ts'
 
 /** What each is called when served, and in the package. */
 const loaders = {
@@ -40,8 +41,7 @@ export async function fetchLoaders(
     if (entry?.type !== 'file')
       throw new MusterError('build-failed', `${file} has no ${source}: not the package ipxe.`)
     const path = join(options.outDir, name)
-    await writeFile(`${path}.new`, entry.bytes)
-    await rename(`${path}.new`, path)
+    await replaceFile(path, entry.bytes)
     written.push([name, path])
   }
   return Object.fromEntries(written) as Record<keyof typeof loaders, string>

@@ -3,7 +3,7 @@
  * (images/agent/keys); from then on the lock itself is what is believed.
  */
 import { createHash } from 'node:crypto'
-import { readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parse } from 'yaml'
 import { MusterError } from '../errors.ts'
@@ -18,6 +18,7 @@ import { decompressXz } from './deb.ts'
 import type { Progress } from './download.ts'
 import { type Architecture, encodeLock, type Lock, type LockedPackage, parseLock } from './lock.ts'
 import { verifyClearSigned } from './openpgp.ts'
+import { replaceFile } from './partial-file.ts'
 
 /** What a lock is made from: images/agent/packages.yaml. `{arch}` in a name stands for the architecture. */
 export type Wanted = {
@@ -65,8 +66,7 @@ export async function refreshLock(
       'build-failed',
       `${options.mirror} shows Debian as of ${lock.date}, but the lock is already of ${old.date}. Name a mirror that is up to date with --mirror.`,
     )
-  await writeFile(`${lockFile}.new`, encodeLock(lock))
-  await rename(`${lockFile}.new`, lockFile)
+  await replaceFile(lockFile, encodeLock(lock))
   return { lock, changes: changesBetween(old?.packages ?? [], lock.packages) }
 }
 

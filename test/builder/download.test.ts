@@ -109,6 +109,23 @@ describe('a download that breaks off', () => {
     expect(second.ranges).toEqual(['bytes=50000-'])
   })
 
+  test('goes on after the process was killed', async () => {
+    // No process has this number: Linux stops at 2^22.
+    await writeFile(join(cacheDir, `${file}.partial-9999999-1-abc`), bytes.subarray(0, 60_000))
+    const { url, ranges } = await mirror(honest)
+    expect(await readFile((await fetchItem([url])).get('quickjs')!)).toEqual(bytes)
+    expect(ranges).toEqual(['bytes=60000-'])
+    expect(await readdir(cacheDir)).toEqual([file])
+  })
+
+  test('by a process that still runs is left alone, and several at once do not disturb each other', async () => {
+    await writeFile(join(cacheDir, `${file}.partial-1-1-abc`), 'not ours')
+    const { url } = await mirror(honest)
+    const all = await Promise.all([fetchItem([url]), fetchItem([url]), fetchItem([url])])
+    for (const files of all) expect(await readFile(files.get('quickjs')!)).toEqual(bytes)
+    expect((await readdir(cacheDir)).sort()).toEqual([file, `${file}.partial-1-1-abc`])
+  })
+
   test('starts again where the mirror ignores Range', async () => {
     await writeFile(join(cacheDir, `${file}.partial`), bytes.subarray(0, 1000))
     const { url } = await mirror((_, response) => void response.end(bytes))
