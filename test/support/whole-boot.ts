@@ -78,7 +78,7 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
   stack.defer(
     running.machines.subscribe((event) => {
       events.push(event)
-      if (event.kind !== 'progress') print(timelineLine(event, started))
+      if (event.data['status'] !== 'progress') print(timelineLine(event, started))
     }),
   )
   const port = between?.firmwarePort ?? running.ports.firmware
@@ -153,7 +153,8 @@ function watch(
       timeoutMs,
     )
     const poll = setInterval(() => {
-      if (events.some(({ kind }) => kind === 'joined')) finish('joined', 'the booted system reported in')
+      if (events.some(({ data }) => data['outcome'] === 'joined'))
+        finish('joined', 'the booted system reported in')
     }, 100)
     machine.onLine((line) => {
       const kernels = machine.console().match(firstKernelLine)?.length ?? 0
@@ -181,16 +182,39 @@ function timelineLine(event: MachineEvent, started: number): string {
   return `${seconds} s  ${event.kind.padEnd(14)} ${event.message}`
 }
 
+/** What each part of the boot took, by the agent's own clock where it has one. */
 function measures(events: MachineEvent[], started: number): Pick<WholeBoot, 'seconds' | 'peakMemoryBytes'> {
-  const seconds = events
-    .filter(({ kind }) => kind !== 'progress')
-    .map((event, index, all) => {
-      const before = index === 0 ? started : Date.parse(all[index - 1]!.at)
-      return { step: event.kind, seconds: Math.max(0, Date.parse(event.at) - before) / 1000 }
-    })
-  const peaks = events
-    .map(({ data }) => data['peakMemoryBytes'])
-    .filter((value): value is number => typeof value === 'number')
+  const steps = events.filter(({ kind }) => kind === 'step')
+  const uptimeOf = (step: string, status: string) =>
+    steps.find(({ data }) => data['step'] === step && data['status'] === status)?.data['uptimeMs'] as
+      | number
+      | undefined
+  const names = [...new Set(steps.map(({ data }) => String(data['step'])))]
+  const ofAgent = names.flatMap((step) => {
+    const [from, to] = [uptimeOf(step, 'started'), uptimeOf(step, 'done')]
+    return from === undefined || to === undefined ? [] : [{ step, seconds: (to - from) / 1000 }]
+  })
+  const hello = events.find(({ kind }) => kind === 'hello')
+  const helloUptime = uptimeOf('hello', 'started')
+  const kernelStarted =
+    hello === undefined || helloUptime === undefined ? undefined : Date.parse(hello.at) - helloUptime
+  const joined = events.find(({ data }) => data['outcome'] === 'joined')
+  const kexec = steps.findLast(({ data }) => data['step'] === 'kexec')
+  const seconds = [
+    ...(kernelStarted === undefined
+      ? []
+      : [{ step: 'firmware', seconds: Math.max(0, kernelStarted - started) / 1000 }]),
+    ...(uptimeOf('network', 'started') === undefined
+      ? []
+      : [{ step: 'agent kernel', seconds: uptimeOf('network', 'started')! / 1000 }]),
+    ...ofAgent,
+    ...(joined === undefined || kexec === undefined
+      ? []
+      : [{ step: 'booted system', seconds: (Date.parse(joined.at) - Date.parse(kexec.at)) / 1000 }]),
+  ]
+  const peaks = steps
+    .map(({ data }) => (data['facts'] as { peakMemoryBytes?: number } | undefined)?.peakMemoryBytes)
+    .filter((value) => value !== undefined)
   return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
 }
 
