@@ -16,6 +16,13 @@ const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' }).publicKey
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey
 const rsaPss = generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).publicKey
 
+const secp256k1 = generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey
+// rsaEncryption is 1.2.840.113549.1.1.1; the last arc made 10 is id-RSASSA-PSS, its parameters still NULL.
+const otherRsa = Buffer.from(
+  der(rsa).toString('hex').replace('2a864886f70d010101', '2a864886f70d01010a'),
+  'hex',
+)
+
 const hexOf = (key: KeyObject, bytes: number) => der(key).subarray(-bytes).toString('hex')
 
 describe('the forms that TUF metadata writes', () => {
@@ -76,6 +83,8 @@ describe('a key is refused', () => {
     ['whose PEM holds RSA under keytype ed25519', 'ed25519', 'ed25519', pem(rsa)],
     ['whose PEM holds Ed448 under keytype ed25519', 'ed25519', 'ed25519', pem(ed448)],
     ['whose PEM holds P-384 under scheme nistp256', 'ecdsa', 'ecdsa-sha2-nistp256', pem(p384)],
+    ['on another curve whose points are as long', 'ecdsa', 'ecdsa-sha2-nistp256', pem(secp256k1)],
+    ['whose PEM holds RSA of another kind (rsassaPss)', 'rsa', 'rsassa-pss-sha256', toPem(otherRsa)],
     ['whose PEM holds Ed25519 under keytype ecdsa', 'ecdsa', 'ecdsa-sha2-nistp256', pem(ed25519)],
     ['whose PEM holds EC under keytype rsa', 'rsa', 'rsassa-pss-sha256', pem(p256)],
     ['that is restricted to one RSA-PSS form of its own', 'rsa', 'rsassa-pss-sha256', pem(rsaPss)],

@@ -249,6 +249,25 @@ describe('a signed plan', () => {
     }
   })
 
+  test('with a payload type beyond ASCII is not, because its length could be counted in two ways', async () => {
+    const world = new World()
+    const repository = await world.refresh()
+    const sig = Buffer.from(world.planSigner.sign(Buffer.from(`DSSEv1 1 ü ${payload.length} ${payload}`)))
+    const signatures = [{ keyid: world.planSigner.keyid, sig: sig.toString('base64') }]
+    const envelope = { payloadType: 'ü', payload: payload.toString('base64'), signatures }
+    expect(() => repository.verifyEnvelope(planRole, envelope)).toThrow(code('plan-signature'))
+  })
+
+  test('under a keyid that is listed without its key is not', async () => {
+    const world = new World()
+    const absent = newSigner()
+    world.signed('targets').delegations.roles[0].keyids.push(absent.keyid)
+    world.publish()
+    const repository = await world.refresh()
+    expect(() => repository.verifyEnvelope(planRole, sign(absent))).toThrow(code('plan-signature'))
+    expect(repository.verifyEnvelope(planRole, sign(absent, world.planSigner))).toBeDefined()
+  })
+
   test('for a role that nobody delegated to is not', async () => {
     const world = new World()
     const repository = await world.refresh()
