@@ -13,7 +13,10 @@ const checks: [name: string, command: string, ...args: string[]][] = [
 
 const failed = checks.filter(([name, command, ...args]) => {
   console.log(`── ${name}`)
-  const { status } = spawnSync(join(root, 'node_modules/.bin', command), args, { cwd: root, stdio: 'inherit' })
+  const { status } = spawnSync(join(root, 'node_modules/.bin', command), args, {
+    cwd: root,
+    stdio: 'inherit',
+  })
   return status !== 0
 })
 console.log(`${checks.length - failed.length} passed, ${failed.length} failed`)

@@ -7,7 +7,8 @@ export function configurationDocument(): string {
   const rows = configKeys().map((key) => {
     const member = configMember(key)
     const byDefault = member.safeParse(undefined)
-    const value = byDefault.success && byDefault.data !== undefined ? `\`${JSON.stringify(byDefault.data)}\`` : ''
+    const value =
+      byDefault.success && byDefault.data !== undefined ? `\`${JSON.stringify(byDefault.data)}\`` : ''
     return `| \`${key}\` | ${value} | \`${environmentName(key)}\` | ${(member.description ?? '').replaceAll('|', '\\|')} |`
   })
   return [

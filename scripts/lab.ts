@@ -3,8 +3,8 @@
  * way out, and goes away with the scenario.
  */
 import { spawnSync } from 'node:child_process'
-import { tool } from '../test/support/tools.ts'
 import { type Scenario, scenarios } from '../test/lab/scenarios.ts'
+import { tool } from '../test/support/tools.ts'
 
 const name = process.argv[2]
 const inside = process.argv[3] === '--inside'
@@ -22,7 +22,9 @@ if (name === undefined || (name !== 'all' && scenarios[name] === undefined)) {
 function runAll(names: string[]): number {
   const ip = tool('ip')
   if (process.getuid?.() !== 0 || ip === undefined) {
-    console.error('A lab needs root and iproute2, because it makes a network namespace: sudo npm run lab -- SCENARIO')
+    console.error(
+      'A lab needs root and iproute2, because it makes a network namespace: sudo npm run lab -- SCENARIO',
+    )
     return 77
   }
   const results = names.map((each) => {
@@ -32,10 +34,23 @@ function runAll(names: string[]): number {
     try {
       const { status } = spawnSync(
         ip,
-        ['netns', 'exec', namespace, process.execPath, '--disable-warning=ExperimentalWarning', import.meta.filename, each, '--inside'],
+        [
+          'netns',
+          'exec',
+          namespace,
+          process.execPath,
+          '--disable-warning=ExperimentalWarning',
+          import.meta.filename,
+          each,
+          '--inside',
+        ],
         { stdio: 'inherit' },
       )
-      return { scenario: each, result: status === 0 ? 'passed' : 'FAILED', seconds: Math.round((Date.now() - started) / 1000) }
+      return {
+        scenario: each,
+        result: status === 0 ? 'passed' : 'FAILED',
+        seconds: Math.round((Date.now() - started) / 1000),
+      }
     } finally {
       run(ip, ['netns', 'delete', namespace])
     }

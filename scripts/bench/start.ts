@@ -1,0 +1,105 @@
+/**
+ * `npm run bench -- start`: from the command to a server that answers, first and second start, and memory at rest; beside
+ * the least that the same runtime can do (an empty fastify server), because no peer makes an agent at its start. Packages
+ * are in the cache, so that no mirror is measured.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { median, spread } from './statistics.ts'
+
+const root = join(import.meta.dirname, '../..')
+const rounds = 5
+const settleMs = 3000
+
+type Start = { seconds: number; restMegabytes: number }
+
+export async function run(): Promise<void> {
+  const cache = join(root, '.cache/muster')
+  const results: Record<string, Start[]> = { 'first start': [], 'second start': [], 'empty fastify': [] }
+  // Once without counting: fills the cache.
+  await measured(await mkdtemp(join(tmpdir(), 'muster-bench-')), cache)
+  for (let round = 1; round <= rounds; round++) {
+    const data = await mkdtemp(join(tmpdir(), 'muster-bench-'))
+    try {
+      for (const name of ['first start', 'second start'] as const)
+        keep(name, round, await measured(data, cache))
+      keep('empty fastify', round, await measureBare())
+    } finally {
+      await rm(data, { recursive: true, force: true })
+    }
+  }
+  console.log(
+    '\n| | seconds to ready, median (least–most) | MB at rest | against empty fastify |\n|---|---|---|---|',
+  )
+  const bare = median(results['empty fastify']!.map(({ seconds }) => seconds))
+  for (const [name, starts] of Object.entries(results)) {
+    const seconds = starts.map((start) => start.seconds)
+    const ratio = (median(seconds) / bare).toFixed(1)
+    console.log(
+      `| ${name} | ${spread(seconds)} | ${median(starts.map((start) => start.restMegabytes)).toFixed(0)} | ${ratio} |`,
+    )
+  }
+
+  function keep(name: string, round: number, start: Start): void {
+    results[name]?.push(start)
+    console.log(JSON.stringify({ bench: 'start', case: name, round, ...start }))
+  }
+}
+
+function measured(data: string, cache: string): Promise<Start> {
+  const settings = [
+    'firmware.port=0',
+    'agent.port=0',
+    'admin.port=0',
+    'tftp.port=0',
+    'firmware.host=127.0.0.1',
+    'agent.host=127.0.0.1',
+    'tftp.host=127.0.0.1',
+    `cache=${cache}`,
+  ]
+  const args = [
+    join(root, 'src/main.ts'),
+    'serve',
+    '--data',
+    join(data, 'data'),
+    ...settings.flatMap((setting) => ['--set', setting]),
+  ]
+  return measure(['--disable-warning=ExperimentalWarning', ...args], /Muster serves machines/)
+}
+
+function measureBare(): Promise<Start> {
+  const program = `import fastify from 'fastify'; const app = fastify(); app.get('/', async () => 'x'); await app.listen({ port: 0, host: '127.0.0.1' }); console.log('ready')`
+  return measure(['--input-type=module', '--eval', program], /ready/)
+}
+
+async function measure(args: string[], ready: RegExp): Promise<Start> {
+  const started = performance.now()
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+  try {
+    await said(child, ready)
+    const seconds = (performance.now() - started) / 1000
+    await sleep(settleMs)
+    const status = await readFile(`/proc/${child.pid}/status`, 'utf8')
+    return { seconds, restMegabytes: Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024 }
+  } finally {
+    child.kill('SIGTERM')
+    if (child.exitCode === null) await once(child, 'exit')
+  }
+}
+
+function said(child: ChildProcess, ready: RegExp): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const hear = (chunk: Buffer) => {
+      text += chunk.toString('utf8')
+      if (ready.test(text)) resolve()
+    }
+    child.stdout?.on('data', hear)
+    child.stderr?.on('data', hear)
+    child.once('exit', (code) => reject(new Error(`the server ended (${code}):\n${text.slice(-2000)}`)))
+  })
+}

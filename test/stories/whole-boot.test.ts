@@ -1,0 +1,25 @@
+import { describe, expect, test } from 'vitest'
+import { skipReason, tool } from '../support/tools.ts'
+import { bootWholly } from '../support/whole-boot.ts'
+
+const missing = tool('qemu-system-x86_64') === undefined
+
+describe.skipIf(missing)('a virtual PC with a PXE ROM', () => {
+  test('goes from its firmware through the agent and TUF into the booted system, and joins', {
+    timeout: 300_000,
+  }, async () => {
+    const lines: string[] = []
+    const boot = await bootWholly({ print: (line) => lines.push(line) })
+    expect(boot.outcome, `${boot.cause}\n${lines.join('\n')}`).toBe('joined')
+    const steps = boot.events
+      .filter(({ kind, data }) => kind === 'step' && data['status'] === 'done')
+      .map(({ data }) => data['step'])
+    expect(steps).toEqual(['network', 'hello', 'plan', 'metadata', 'manifest', 'blobs', 'kexec'])
+    // Two kernels on one console: the agent's, and the one that it verified.
+    expect(boot.console.match(/Linux version \d/g)).toHaveLength(2)
+    expect(boot.codes).toEqual([])
+    expect(boot.agent.initramfsBytes).toBeLessThanOrEqual(12_000_000)
+  })
+})
+
+if (missing) console.warn(`the whole boot is skipped: ${skipReason('qemu-system-x86_64')}`)
