@@ -1,12 +1,17 @@
 /**
- * `npm run boot`: a virtual machine boots from a server and its timeline is printed while it happens.
+ * `npm run boot`: a virtual machine boots from the server that runs here, or from a throwaway one, and its timeline is
+ * printed while it happens.
  *
  *     exit 0   the machine joined; with --fault: it refused with the expected code (or recovered, where that is expected)
  *     exit 1   it did not join; the cause is printed
  *     exit 3   with --fault: it refused with another code
  *     exit 4   with --fault: it booted what it should have refused
  */
+
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { createApiClient } from '../src/cli/api-client.ts'
 import { faults } from '../test/support/faults.ts'
 import { tool } from '../test/support/tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
@@ -15,6 +20,7 @@ const { values } = parseArgs({
   options: {
     fault: { type: 'string' },
     hardware: { type: 'string', default: 'virtual' },
+    data: { type: 'string', default: 'data' },
     memory: { type: 'string', default: '1024' },
     console: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -23,7 +29,7 @@ const { values } = parseArgs({
 
 if (values.help) {
   console.log(
-    'npm run boot -- [--hardware virtual|server] [--memory MiB] [--console] [--fault NAME]\n\nFaults, each made between server and machine:',
+    'npm run boot -- [--hardware virtual|server] [--data FOLDER] [--memory MiB] [--console] [--fault NAME]\n\nFaults, each made between server and machine:',
   )
   for (const [name, { about, expected }] of Object.entries(faults))
     console.log(`  ${name.padEnd(24)} ${expected.padEnd(20)} ${about}`)
@@ -40,8 +46,9 @@ if (values.help) {
 }
 
 async function main(): Promise<number> {
+  const api = values.fault === undefined && values.hardware === 'virtual' ? runningServer() : undefined
   const result = await bootWholly({
-    settings: { 'image.hardware': values.hardware },
+    ...(api === undefined ? { settings: { 'image.hardware': values.hardware } } : { attach: api }),
     memoryMiB: Number(values.memory),
     ...(values.fault === undefined ? {} : { fault: values.fault }),
     // A download of packages may come first.
@@ -61,6 +68,14 @@ async function main(): Promise<number> {
     good ? 0 : 3,
     expected === 'joined' ? 'recovered and joined' : `refused, and again at its retry: ${result.cause}`,
   )
+}
+
+/** The server of the data folder, when one runs. */
+function runningServer() {
+  const path = resolve(values.data, 'admin.sock')
+  if (!existsSync(path)) return undefined
+  console.log(`booting from the server whose data is in ${resolve(values.data)}`)
+  return createApiClient({ kind: 'socket', path })
 }
 
 function toldJoin(result: WholeBoot): number {

@@ -1,21 +1,23 @@
 /** The command line's entry: the only file that reads the process (arguments, environment, signals), and gives it to cli/. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
+import { setGlobalProxyFromEnv } from 'node:http'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { World } from './cli/context.ts'
 import { run } from './cli/program.ts'
 import { createNodeCrypto } from './crypto/node.ts'
 import { createLog } from './log.ts'
-import { dockerCredentials } from './oci/docker-config.ts'
-import { createRegistryClient } from './oci/registry.ts'
-import { createTransport } from './oci/transport.ts'
 import { agentBundle } from './setup/agent-bundle.ts'
 import { agentConfigFor } from './setup/agent-images.ts'
 import { createProgressLines } from './setup/progress-lines.ts'
+import { createRegistries } from './setup/registries.ts'
 import { initRepository, recoverCeremony } from './signing/ceremony.ts'
 import { durableFiles } from './store/durable-files.ts'
 
 const { env } = process
+
+// For the downloads of Debian packages, which go by the global fetch; registries have a transport of their own.
+setGlobalProxyFromEnv()
 
 function world(): World {
   const stop = new AbortController()
@@ -43,11 +45,11 @@ function world(): World {
       print('stopping; once more Ctrl-C does not wait')
     },
     crypto: createNodeCrypto(),
-    registry: () =>
-      createRegistryClient({
-        fetch: createTransport({ proxy: env }).fetch,
-        ...dockerLogin(),
-      }),
+    registry: ({ config, proxy }) => {
+      const credentials = config.registry.credentials ?? dockerLogin()
+      return createRegistries({ config: { ...config, registry: { ...config.registry, credentials } }, proxy })
+        .client
+    },
     async makeRepository(places) {
       await recoverCeremony({ ...places, files: durableFiles })
       await initRepository({ ...places, files: durableFiles, now: Date.now })
@@ -58,10 +60,10 @@ function world(): World {
   }
 }
 
-/** What `docker login`, `podman login` or `oras login` left for this person. */
-function dockerLogin() {
+/** What `docker login` or `oras login` left for this person. */
+function dockerLogin(): string | undefined {
   const file = join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json')
-  return existsSync(file) ? { credentials: dockerCredentials(readFileSync(file, 'utf8')) } : {}
+  return existsSync(file) ? file : undefined
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

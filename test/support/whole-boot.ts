@@ -5,11 +5,13 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type ApiClient, apiPath } from '../../src/cli/api-client.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import type { Status } from '../../src/http/admin-status.ts'
 import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { type Running, serve } from '../../src/serve.ts'
-import { type Between, standBetween } from './between.ts'
+import { standBetween } from './between.ts'
 import { type Fault, faults } from './faults.ts'
 import { toVictim } from './victim.ts'
 import { startVirtualMachine, type VirtualMachine, type VirtualMachineOptions } from './virtual-machine.ts'
@@ -25,6 +27,8 @@ export type WholeBootOptions = {
   cache?: string
   timeoutMs?: number
   log?: Log
+  /** Boots from this server, which runs already, instead of a throwaway one. Without faults. */
+  attach?: ApiClient
   print(line: string): void
 }
 
@@ -48,40 +52,20 @@ const refusalsWanted = 2
 const firstKernelLine = /Linux version \d/g
 
 export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> {
-  const { memoryMiB = 1024, mac = '52:54:00:6d:75:01', timeoutMs = 240_000, print } = options
+  const { attach, memoryMiB = 1024, mac = '52:54:00:6d:75:01', timeoutMs = 240_000, print } = options
   const fault = options.fault === undefined ? undefined : faultNamed(options.fault)
-  const folder = await mkdtemp(join(tmpdir(), 'muster-boot-'))
   await using stack = new AsyncDisposableStack()
-  stack.defer(() => rm(folder, { recursive: true, force: true }))
-  const running = stack.use(await startThrowawayServer(options, folder))
-  if (running.missing.length > 0)
-    throw new Error(running.missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
-
-  let between: Between | undefined
-  if (fault !== undefined) {
-    const { victim, tls, attach } = await toVictim(running, options.fault as string, folder)
-    await fault.prepare?.(victim)
-    const meddler = fault.meddler?.(victim) ?? {}
-    between = stack.use(
-      await standBetween({
-        server: { firmwarePort: running.ports.firmware, agentPort: running.ports.agent },
-        tls,
-        meddler,
-      }),
-    )
-    attach(between)
-    print(`fault ${options.fault}: ${fault.about}; expected: ${fault.expected}`)
-  }
+  const server = attach === undefined ? await throwaway(stack, options) : await attached(attach, mac)
+  const port = fault === undefined ? server.firmwarePort : await attack(stack, server, fault, options)
 
   const events: MachineEvent[] = []
   const started = Date.now()
   stack.defer(
-    running.machines.subscribe((event) => {
+    server.subscribe((event) => {
       events.push(event)
       if (event.data['status'] !== 'progress') print(timelineLine(event, started))
     }),
   )
-  const port = between?.firmwarePort ?? running.ports.firmware
   const machine = stack.use(
     startVirtualMachine({
       network: options.network ?? { kind: 'user', bootUrl: `http://10.0.2.2:${port}/boot/autoexec.ipxe` },
@@ -93,13 +77,28 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
     }),
   )
   const end = await watch(machine, events, fault, timeoutMs)
-  return {
-    ...end,
-    events,
-    console: machine.console(),
-    ...measures(events, started),
-    agent: await agentSizes(running),
-  }
+  return { ...end, events, console: machine.console(), ...measures(events, started), agent: server.agent }
+}
+
+/** Puts the attacker between; gives the port that the machine has to come to. */
+async function attack(
+  stack: AsyncDisposableStack,
+  server: BootServer,
+  fault: Fault,
+  options: WholeBootOptions,
+): Promise<number> {
+  const { folder, running } = server
+  if (running === undefined || folder === undefined)
+    throw new Error('A fault wants a throwaway server: stop the one that runs, or give another --data.')
+  const { victim, tls, attach } = await toVictim(running, options.fault as string, folder)
+  await fault.prepare?.(victim)
+  const ports = { firmwarePort: running.ports.firmware, agentPort: running.ports.agent }
+  const between = stack.use(
+    await standBetween({ server: ports, tls, meddler: fault.meddler?.(victim) ?? {} }),
+  )
+  attach(between)
+  options.print(`fault ${options.fault}: ${fault.about}; expected: ${fault.expected}`)
+  return between.firmwarePort
 }
 
 function faultNamed(name: string): Fault {
@@ -109,7 +108,18 @@ function faultNamed(name: string): Fault {
   return fault
 }
 
-async function startThrowawayServer(options: WholeBootOptions, folder: string): Promise<Running> {
+/** What a boot needs of a server, of either kind. */
+type BootServer = {
+  firmwarePort: number
+  agent: WholeBoot['agent']
+  subscribe(listener: (event: MachineEvent) => void): () => void
+  running?: Running
+  folder?: string
+}
+
+async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions): Promise<BootServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'muster-boot-'))
+  stack.defer(() => rm(folder, { recursive: true, force: true }))
   const flags: Record<string, string> = {
     data: join(folder, 'data'),
     cache: options.cache ?? join(import.meta.dirname, '../../.cache/muster'),
@@ -123,11 +133,63 @@ async function startThrowawayServer(options: WholeBootOptions, folder: string): 
     'store.verifyOnOpen': options.fault === undefined ? 'true' : 'false',
     ...options.settings,
   }
-  return serve({
-    loaded: loadConfig({ env: {}, flags }),
-    log: options.log ?? silentLog,
-    print: (line) => (line.startsWith('  ') ? options.print(line) : undefined),
-  })
+  options.print(
+    'starting a server of its own for this boot (its agent and image are made from cached packages)',
+  )
+  const running = stack.use(
+    await serve({ loaded: loadConfig({ env: {}, flags }), log: options.log ?? silentLog, print: () => {} }),
+  )
+  if (running.missing.length > 0) {
+    throw new Error(running.missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
+  }
+  const size = async (name: string) => (await stat(join(running.paths.boot, 'agent/amd64', name))).size
+  return {
+    firmwarePort: running.ports.firmware,
+    agent: { kernelBytes: await size('kernel'), initramfsBytes: await size('initramfs') },
+    subscribe: running.machines.subscribe,
+    running,
+    folder,
+  }
+}
+
+/** A server that runs already, by its admin plane; of its events only those of this machine. */
+async function attached(api: ApiClient, mac: string): Promise<BootServer> {
+  const status = await api.call<Status>({ method: 'GET', path: '/status' })
+  const url = status.planes.find(({ name }) => name === 'firmware')?.url
+  const agent = status.agents.find(({ arch }) => arch === 'amd64')
+  if (url === undefined || agent === undefined) {
+    throw new Error(
+      `The server has no agent for amd64 to boot: ${status.missing.map(({ reason }) => reason).join(' ') || 'image.architectures lacks it'}`,
+    )
+  }
+  const known = await api
+    .call<{ id: string }>({ method: 'GET', path: apiPath('machines', mac) })
+    .catch(() => undefined)
+  let machineId = known?.id
+  return {
+    firmwarePort: Number(new URL(url).port || 80),
+    agent,
+    subscribe(listener) {
+      const stop = new AbortController()
+      void (async () => {
+        const [latest] = (
+          await api.call<{ items: MachineEvent[] }>({ method: 'GET', path: '/events', query: { limit: 1 } })
+        ).items
+        for await (const line of api.lines({
+          method: 'GET',
+          path: '/events/watch',
+          query: { after: latest?.id ?? 0 },
+          signal: stop.signal,
+        })) {
+          const event = line as MachineEvent
+          if (event.kind === 'discovered' && (event.data['macs'] as string[] | undefined)?.includes(mac))
+            machineId = event.machineId
+          if (event.machineId !== undefined && event.machineId === machineId) listener(event)
+        }
+      })().catch(() => {})
+      return () => stop.abort()
+    },
+  }
 }
 
 /** Waits for the end of the story. */
@@ -216,9 +278,4 @@ function measures(events: MachineEvent[], started: number): Pick<WholeBoot, 'sec
     .map(({ data }) => (data['facts'] as { peakMemoryBytes?: number } | undefined)?.peakMemoryBytes)
     .filter((value) => value !== undefined)
   return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
-}
-
-async function agentSizes({ paths }: Running): Promise<WholeBoot['agent']> {
-  const size = async (name: string) => (await stat(join(paths.boot, 'agent/amd64', name))).size
-  return { kernelBytes: await size('kernel'), initramfsBytes: await size('initramfs') }
 }
