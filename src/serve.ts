@@ -53,15 +53,16 @@ export async function serve(options: {
   loaded: LoadedConfig
   log: Log
   print(line: string): void
+  now?: () => Date
+  random?: (bytes: number) => Uint8Array
 }): Promise<Running> {
-  const { log, print } = options
+  const { log, now = () => new Date(), print, random = randomBytes } = options
   const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../package.json'), 'utf8')) as {
     version: string
   }
   const { config } = options.loaded
   const paths = pathsOf(config)
   await using stack = new AsyncDisposableStack()
-  const now = () => new Date()
 
   // What is on disk.
   await prepareDataFolder(paths)
@@ -87,7 +88,7 @@ export async function serve(options: {
       store,
       periods: periodsOf('default'),
       crypto: createNodeCrypto(),
-      now: Date.now,
+      now: () => now().getTime(),
       log,
       upstream: await readUpstream(config),
       fetch: registries.fetch,
@@ -97,7 +98,7 @@ export async function serve(options: {
   const machines = createMachines({
     database,
     now,
-    random: (bytes) => randomBytes(bytes),
+    random,
     log,
     reportSecret: createHash('sha256').update('muster report tokens\n').update(tls.key).digest(),
     enrolment: { mode: config.enrolment.mode, isDemonstration },
