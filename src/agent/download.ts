@@ -25,7 +25,7 @@ export type Download = {
 /** Reads standard input, writes the 32 bytes of its sha256. */
 const sha256Command = ['openssl', 'dgst', '-sha256', '-binary'] as const
 
-type Sink = { hasher: Program; writer: Writer; received: number }
+type Sink = { hasher: Program; writer: Writer; received: number; ended: boolean }
 type Ended = { status: number; httpCode: number; complaint: string }
 
 /**
@@ -35,13 +35,17 @@ type Ended = { status: number; httpCode: number; complaint: string }
 export async function downloadBlob(agent: Pick<Agent, 'host' | 'limits'>, blob: Download): Promise<void> {
   const { host } = agent
   const hasher = await host.start(sha256Command)
-  const sink: Sink = { hasher, writer: await host.openWriter(blob.path, blob.offset), received: 0 }
-  let finished = false
+  const sink: Sink = {
+    hasher,
+    writer: await host.openWriter(blob.path, blob.offset),
+    received: 0,
+    ended: false,
+  }
   try {
     await receive(agent, blob, sink)
     await hasher.closeInput()
     const { status, stdout } = await collect(hasher, 32)
-    finished = true
+    sink.ended = true
     const found = toHex(stdout)
     if (status !== 0 || stdout.length !== 32)
       throw new MusterError('internal', `openssl made no sha256 of ${blob.url} (status ${status}).`)
@@ -51,7 +55,7 @@ export async function downloadBlob(agent: Pick<Agent, 'host' | 'limits'>, blob: 
         `${blob.url} has the sha256 ${found}, and ${blob.sha256} is signed.`,
       )
   } finally {
-    if (!finished) {
+    if (!sink.ended) {
       hasher.kill()
       await hasher.wait()
     }
@@ -122,8 +126,14 @@ async function transfer(
 async function take(blob: Download, sink: Sink, bytes: Uint8Array): Promise<void> {
   if (bytes.length === 0) return
   await sink.writer.write(bytes)
-  if (!(await sink.hasher.write(bytes)))
-    throw new MusterError('internal', `The hashing of ${blob.url} stopped.`)
+  if (!(await sink.hasher.write(bytes))) {
+    const { status, stderr } = await sink.hasher.wait()
+    sink.ended = true
+    throw new MusterError(
+      'internal',
+      `openssl stopped hashing ${blob.url} after ${sink.received} bytes (status ${status}): ${stderr.trim() || 'it said nothing'}.`,
+    )
+  }
   sink.received += bytes.length
 }
 
