@@ -30,8 +30,8 @@ export type World = {
   serve(options: { loaded: LoadedConfig; print(line: string): void; signal: AbortSignal }): Promise<void>
   log(settings: LoadedConfig['config']['log']): Log
   crypto: PublishThere['crypto']
-  /** Registries as this person reaches them, with the credentials of docker's config.json. */
-  registry(): RegistryClient
+  /** Registries as this person reaches them: the settings' hosts and credentials, else those of docker's config.json. */
+  registry(loaded: LoadedConfig): RegistryClient
   /** @throws MusterError repository-exists */
   makeRepository(options: {
     keysDirectory: string

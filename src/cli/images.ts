@@ -139,7 +139,7 @@ async function openSource(context: Context, text: string): Promise<{ source: Ima
     )
   const { registry, name, tag: named, digest } = parseReference(text)
   return {
-    source: context.world.registry().repository({ registry, name }),
+    source: context.world.registry(context.loaded()).repository({ registry, name }),
     name: { ...(named === undefined ? {} : { tag: named }), ...(digest === undefined ? {} : { digest }) },
   }
 }

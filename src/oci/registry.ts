@@ -140,10 +140,15 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
   return { repository }
 }
 
-/** `docker.io` is a name for people; its registry has another. */
+/**
+ * `docker.io` is a name for people; its registry has another. `localhost` speaks plain HTTP unless its settings say otherwise, as
+ * for docker and oras: nobody stands between, and a registry there hardly ever has a certificate.
+ */
 function originOf(registry: string, hosts: RegistryHosts): string {
   const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry
-  return new URL(`${hosts[registry]?.plainHttp === true ? 'http' : 'https'}://${host}`).origin
+  const { plainHttp, ca } = hosts[registry] ?? {}
+  const plain = plainHttp ?? (/^localhost(?::|$)/.test(registry) && ca === undefined)
+  return new URL(`${plain ? 'http' : 'https'}://${host}`).origin
 }
 
 function redirected(from: string, location: string, redirects: number): string {
