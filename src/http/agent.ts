@@ -55,19 +55,26 @@ export async function createAgentPlane(options: {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_, body, done) => done(null, body))
   await app.register(rateLimit, { max: limits.requestsPerMinuteMax, timeWindow: 60_000, cache: 65_536 })
+  // Each route counts for itself: machines behind one address (a router, a lab) go on with the boots they have open while
+  // somebody beside them says hello without end.
+  const ownCount = { config: { rateLimit: {} } }
 
-  app.post('/agent/v1/hello', (request) => {
+  app.post('/agent/v1/hello', ownCount, (request) => {
     const raw = rawBody(request)
     return deciders.hello(parse(helloRequest, raw), raw, clientOf(request))
   })
-  app.post('/agent/v1/boots/:boot/plan', async (request: FastifyRequest<{ Params: BootParams }>) =>
+  app.post('/agent/v1/boots/:boot/plan', ownCount, async (request: FastifyRequest<{ Params: BootParams }>) =>
     deciders.plan(await sessionOf(request), clientOf(request)),
   )
-  app.post('/agent/v1/boots/:boot/events', async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
-    await deciders.events(await sessionOf(request), parse(eventsRequest, rawBody(request)))
-    return reply.code(204).send()
-  })
-  app.post('/agent/v1/report', async (request, reply) => {
+  app.post(
+    '/agent/v1/boots/:boot/events',
+    ownCount,
+    async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
+      await deciders.events(await sessionOf(request), parse(eventsRequest, rawBody(request)))
+      return reply.code(204).send()
+    },
+  )
+  app.post('/agent/v1/report', ownCount, async (request, reply) => {
     const token = /^Bearer ([\w-]{16,128})$/.exec(request.headers.authorization ?? '')?.[1]
     if (token === undefined)
       throw new MusterError('report-refused', 'A report needs the token of report.json as a Bearer token.')

@@ -67,6 +67,9 @@ export function answerError(
       { code, status, method: request.method, path: pathOf(request), client: request.ip },
       'request refused',
     )
+  // RFC 9110 §10.2.3: when it is worth another try.
+  const retrySeconds = error instanceof MusterError ? error.details['retrySeconds'] : undefined
+  if (typeof retrySeconds === 'number') reply.header('retry-after', retrySeconds)
   return reply
     .code(status)
     .type('application/problem+json')
