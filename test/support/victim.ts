@@ -1,7 +1,5 @@
 /** The attacked server, given to a fault as its attacker sees it. */
-import { createHash, generateKeyPairSync, sign } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { request } from 'node:https'
 import { join } from 'node:path'
 import { loadTlsIdentity, type TlsIdentity } from '../../src/http/tls.ts'
 import { silentLog } from '../../src/log.ts'
@@ -9,10 +7,10 @@ import { pickArtifact } from '../../src/oci/artifact.ts'
 import { openLayout, writeLayout } from '../../src/oci/layout.ts'
 import { parseImageManifest } from '../../src/oci/manifest.ts'
 import { digestOf } from '../../src/oci/source.ts'
-import type { HelloReply, HelloRequest } from '../../src/protocol/hello.ts'
-import { sessionHeaders, signedText } from '../../src/protocol/session.ts'
+import type { HelloRequest } from '../../src/protocol/hello.ts'
 import type { Running } from '../../src/serve.ts'
 import { createSigner, generatePrivateKey, loadKeys } from '../../src/signing/keys.ts'
+import { aMachine, createAgentClient } from './agent-client.ts'
 import type { Between } from './between.ts'
 import type { Victim } from './faults.ts'
 
@@ -93,47 +91,8 @@ export async function toVictim(
 
 /** An agent of the attacker's: says hello with a key of its own and asks for its plan. */
 async function planFor(port: number, template: HelloRequest): Promise<Buffer> {
-  const { privateKey, publicKey } = generateKeyPairSync('ed25519')
-  const sessionKey = publicKey.export({ type: 'spki', format: 'der' }).toString('base64')
-  const reply = JSON.parse(
-    (await post(port, '/agent/v1/hello', { ...template, sessionKey }, {})).toString('utf8'),
-  ) as HelloReply
-  const path = `/agent/v1/boots/${reply.boot}/plan`
-  const text = signedText({
-    method: 'POST',
-    path,
-    boot: reply.boot,
-    sequence: 1,
-    bodySha256: createHash('sha256').update('{}').digest('hex'),
-  })
-  return post(
-    port,
-    path,
-    {},
-    {
-      [sessionHeaders.boot]: reply.boot,
-      [sessionHeaders.sequence]: '1',
-      [sessionHeaders.signature]: sign(null, Buffer.from(text), privateKey).toString('base64'),
-    },
-  )
-}
-
-function post(port: number, path: string, body: object, headers: Record<string, string>): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      {
-        host: '127.0.0.1',
-        port,
-        path,
-        method: 'POST',
-        headers: { ...headers, 'content-type': 'application/json' },
-        rejectUnauthorized: false,
-      },
-      (incoming) => {
-        incoming.toArray().then((chunks: Buffer[]) => resolve(Buffer.concat(chunks)), reject)
-      },
-    )
-    outgoing.on('error', reject)
-    outgoing.end(JSON.stringify(body))
-  })
+  using client = createAgentClient({ port })
+  const { key, request } = aMachine('52:54:00:00:00:00')
+  const session = await client.boot({ request: { ...template, sessionKey: request.sessionKey }, key })
+  return Buffer.from(JSON.stringify(await session.plan()))
 }

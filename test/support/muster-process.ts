@@ -1,0 +1,81 @@
+/** The program as people start it: `node src/main.ts …` in a process of its own, to be read, and to be killed. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { smallServer } from './server.ts'
+
+const program = join(import.meta.dirname, '../../src/main.ts')
+
+export type Ended = { code: number | null; signal: NodeJS.Signals | null; out: string; err: string }
+
+export type MusterProcess = AsyncDisposable & {
+  child: ChildProcess
+  out(): string
+  err(): string
+  ended: Promise<Ended>
+  /** kill -9. */
+  kill(): Promise<void>
+}
+
+export type StartOptions = { env?: Record<string, string>; uid?: number; cwd?: string }
+
+export function startMuster(argv: readonly string[], options: StartOptions = {}): MusterProcess {
+  const { env = {}, uid, cwd = tmpdir() } = options
+  const child = spawn(process.execPath, [program, ...argv], {
+    // Nothing of whoever runs the tests: no settings, no docker login.
+    env: { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), ...env },
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+  })
+  let [out, err] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    err += text
+  })
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, out, err }) as Ended)
+  const kill = async () => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    await ended
+  }
+  return { child, out: () => out, err: () => err, ended, kill, [Symbol.asyncDispose]: kill }
+}
+
+export const muster = (argv: readonly string[], options?: StartOptions): Promise<Ended> =>
+  startMuster(argv, options).ended
+
+export type ServerProcess = MusterProcess & { firmwarePort: number; agentPort: number; firmware: string }
+
+export function settingFlags(settings: Readonly<Record<string, string>>): string[] {
+  return Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
+}
+
+/** Its ports, and the line that it prints last. */
+const greeting =
+  /firmware plane +\S+:(\d+) \(HTTP\)[\s\S]*agent plane +\S+:(\d+) \(TLS[\s\S]*(?:See a machine boot|MISSING)/
+
+/** Resolves when it serves. @throws Error with what it printed when it ends before that. */
+export async function startServerProcess(
+  data: string,
+  options: StartOptions & { settings?: Readonly<Record<string, string>>; argv?: readonly string[] } = {},
+): Promise<ServerProcess> {
+  const { settings = {}, argv = [], ...rest } = options
+  const flags = settingFlags({ ...smallServer, ...settings })
+  const server = startMuster(['serve', '--data', data, ...flags, ...argv], rest)
+  await new Promise<void>((resolve, reject) => {
+    server.child.stdout?.on('data', () => greeting.test(server.out()) && resolve())
+    void server.ended.then(({ code, out, err }) =>
+      reject(new Error(`the server ended with ${code}:\n${out}${err}`)),
+    )
+  })
+  const [, firmwarePort, agentPort] = greeting.exec(server.out()) ?? []
+  return {
+    ...server,
+    firmwarePort: Number(firmwarePort),
+    agentPort: Number(agentPort),
+    firmware: `http://127.0.0.1:${firmwarePort}`,
+  }
+}
