@@ -59,17 +59,6 @@ export function signMetadata(signed: Signed, signers: Signer[]): Uint8Array {
   return Buffer.from(`${JSON.stringify({ signatures, signed })}\n`)
 }
 
-/**
- * Adds one more signature to a metadata file, for roles with a threshold: the signed part stays as it is.
- * A key that signed before is not added twice.
- */
-export function addSignature(metadata: SignedMetadata<Signed>, signer: Signer): Uint8Array {
-  const message = Buffer.from(canonicalJson(metadata.signed as unknown as JsonValue))
-  const others = metadata.signatures.filter(({ keyid }) => keyid !== signer.keyid)
-  const signature = { keyid: signer.keyid, sig: Buffer.from(signer.sign(message)).toString('hex') }
-  return Buffer.from(`${JSON.stringify({ signatures: [...others, signature], signed: metadata.signed })}\n`)
-}
-
 export function buildRoot(options: {
   version: number
   expires: string
