@@ -32,7 +32,7 @@ export const defaultTftpLimits: TftpLimits = {
   maxWindowBytes: 64 * 1024,
   maxFilenameBytes: 255,
   maxTransfers: 1024,
-  maxTransfersPerClient: 8,
+  maxTransfersPerClient: 16,
   maxRequestsPerSecondPerClient: 100,
   maxRequestBurstPerClient: 200,
   maxRememberedClients: 4096,

@@ -10,9 +10,9 @@ import type { Engine, Peer, Port } from './engine.ts'
 import { dgramEngine } from './engines/dgram.ts'
 import { toErrorPacket } from './error-packet.ts'
 import type { OpenFile, TftpFile, TftpRequest } from './file.ts'
-import { normaliseFilename } from './file-name.ts'
 import { defaultTftpLimits, type TftpLimits } from './limits.ts'
 import { maxRequestBytes, parsePacket, type RequestPacket } from './packet.ts'
+import { toRequest } from './request.ts'
 import { RequestRate } from './request-rate.ts'
 import { Session, type SessionEnd, stopping } from './session.ts'
 import { type Slot, Slots } from './slots.ts'
@@ -288,22 +288,6 @@ type ServeJob = {
   packet: RequestPacket
   from: Peer
   port: Port
-}
-
-/** @throws operation-refused, access-denied */
-function toRequest(packet: RequestPacket, address: string, port: number, limits: TftpLimits): TftpRequest {
-  const { mode } = packet
-  if (packet.op === 'write')
-    throw new MusterError('operation-refused', 'TFTP write request refused: this server only sends files')
-  if (mode !== 'octet' && mode !== 'netascii')
-    throw new MusterError('operation-refused', 'TFTP mode refused: "octet" and "netascii" are known', {
-      details: { found: mode },
-    })
-  return {
-    filename: normaliseFilename(packet.filename, limits.maxFilenameBytes),
-    client: { address, port },
-    mode,
-  }
 }
 
 /** `::ffff:192.0.2.1`, as dual-stack sockets report IPv4, becomes `192.0.2.1`. */

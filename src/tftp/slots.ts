@@ -68,8 +68,8 @@ export class Slots {
     throw new MusterError(
       'too-many-transfers',
       addressFull
-        ? `${address} already has ${ofAddress} TFTP transfers, at most ${maxTransfersPerClient} are allowed; wait for one to end or raise maxTransfersPerClient`
-        : `${this.size} TFTP transfers are under way, at most ${maxTransfers} are allowed; wait for one to end or raise maxTransfers`,
+        ? `${address} already has ${ofAddress} TFTP transfers, at most ${maxTransfersPerClient} are allowed; wait for one to end or raise tftp.transfersPerClientMax`
+        : `${this.size} TFTP transfers are under way, at most ${maxTransfers} are allowed; wait for one to end or raise tftp.transfersMax`,
     )
   }
 }
