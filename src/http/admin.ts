@@ -57,43 +57,8 @@ export async function createAdminPlane(options: {
 }): Promise<AdminPlane> {
   const { version, token, deciders, log, tls, metrics = createMetrics({ version }) } = options
   const localSockets: LocalSockets = new WeakSet()
-  const app = fastify({
-    bodyLimit: adminLimits.bodyBytes,
-    forceCloseConnections: true,
-    exposeHeadRoutes: false,
-    routerOptions: { maxParamLength: 256 },
-    ...(tls === undefined ? {} : { https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' } }),
-  }) as unknown as FastifyInstance
-  app.server.maxConnections = adminLimits.connections
-  app.server.headersTimeout = adminLimits.headersTimeoutMs
-  app.setValidatorCompiler(validatorCompiler)
-  app.setSerializerCompiler(serializerCompiler)
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
-  app.setNotFoundHandler((request, reply) =>
-    answerError(
-      new MusterError(
-        'file-not-found',
-        `There is nothing at ${request.method} ${request.url.slice(0, 128)}. /api/v1/openapi.json lists what is.`,
-      ),
-      request,
-      reply,
-      log,
-    ),
-  )
-  app.addHook('onRequest', createAccessCheck({ token, localSockets }))
-  // Uploads are read by their handlers, while they arrive.
-  app.addContentTypeParser('application/octet-stream', (_request, _payload, done) => done(null))
+  const app = await createApp({ version, log, tls, access: createAccessCheck({ token, localSockets }) })
   metrics.watch(app, 'admin')
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'Muster', version, description: 'The admin plane of one Muster server.' },
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-      security: [{ token: [] }],
-    },
-    transform: jsonSchemaTransform,
-  })
-
   const machines = machineRoutes(deciders.machines)
   const boots = bootRoutes({ boots: deciders.boots, events: deciders.events, log })
   const images = imageRoutes(deciders.images, log)
@@ -141,6 +106,51 @@ export async function createAdminPlane(options: {
   })
   await app.ready()
   return toPlane({ app, metrics, localSockets, secure: tls !== undefined })
+}
+
+async function createApp(options: {
+  version: string
+  log: Log
+  tls: TlsIdentity | undefined
+  access: ReturnType<typeof createAccessCheck>
+}): Promise<FastifyInstance> {
+  const { version, log, tls, access } = options
+  const app = fastify({
+    bodyLimit: adminLimits.bodyBytes,
+    forceCloseConnections: true,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 256 },
+    ...(tls === undefined ? {} : { https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' } }),
+  }) as unknown as FastifyInstance
+  app.server.maxConnections = adminLimits.connections
+  app.server.headersTimeout = adminLimits.headersTimeoutMs
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
+  app.setNotFoundHandler((request, reply) =>
+    answerError(
+      new MusterError(
+        'file-not-found',
+        `There is nothing at ${request.method} ${request.url.slice(0, 128)}. /api/v1/openapi.json lists what is.`,
+      ),
+      request,
+      reply,
+      log,
+    ),
+  )
+  app.addHook('onRequest', access)
+  // Uploads are read by their handlers, while they arrive.
+  app.addContentTypeParser('application/octet-stream', (_request, _payload, done) => done(null))
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Muster', version, description: 'The admin plane of one Muster server.' },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: jsonSchemaTransform,
+  })
+  return app
 }
 
 function toPlane(parts: {

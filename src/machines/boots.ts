@@ -30,25 +30,57 @@ export type BootContext = {
 /** `after`: what makes room, once the events are kept; a rival's event needs its boot. */
 export type Opening = { row: BootRow; queries: Compilable[]; events: NewEvent[]; after: Compilable[] }
 
+type NewBoot = {
+  id: string
+  machineId: string
+  request: HelloRequest
+  clean: CleanIdentifiers
+  helloDigest: string
+  address: string
+  /** Why it must wait, if it must: the other machine's name. */
+  conflict?: { id: string; name: string; by: string }
+}
+
 /** A new boot and what it means for the machine's others. Nothing is written yet. */
-export async function openBoot(
-  context: BootContext,
-  options: {
-    id: string
-    machineId: string
-    request: HelloRequest
-    clean: CleanIdentifiers
-    helloDigest: string
-    address: string
-    /** Why it must wait, if it must: the other machine's name. */
-    conflict?: { id: string; name: string; by: string }
-  },
-): Promise<Opening> {
+export async function openBoot(context: BootContext, options: NewBoot): Promise<Opening> {
   const { database, limits, now } = context
   const { db } = database
-  const { id, machineId, request, clean, helloDigest, address, conflict } = options
+  const { id, machineId } = options
   const at = now()
-  const row: BootRow = {
+  const row = toRow(options, at)
+  const rivals = await db
+    .selectFrom('boots')
+    .select('id')
+    .where('machineId', '=', machineId)
+    .where('outcome', 'is', null)
+    .where('step', 'not in', ['kexec', 'report'])
+    .where('lastSeenAt', '>', at.getTime() - limits.rivalWithinMs)
+    .where('eventCount', '<', limits.eventsPerBootMax)
+    .orderBy('lastSeenAt', 'desc')
+    .limit(8)
+    .execute()
+  const overflow = db
+    .selectFrom('boots')
+    .select('id')
+    .where('machineId', '=', machineId)
+    .where('id', '!=', id)
+    // Whoever never signed anything goes first: a neighbour's hellos cannot push out a boot that is at work.
+    .orderBy((row) => row.case().when('sequence', '>', 0).then(0).else(1).end())
+    .orderBy('lastSeenAt', 'desc')
+    .limit(1000)
+    .offset(limits.bootsPerMachineMax - 1)
+  const after = [db.deleteFrom('boots').where('id', 'in', overflow)]
+  return {
+    row,
+    queries: [db.insertInto('boots').values(row)],
+    events: openingEvents(options, rivals, at),
+    after,
+  }
+}
+
+function toRow(boot: NewBoot, at: Date): BootRow {
+  const { id, machineId, request, clean, helloDigest, address, conflict } = boot
+  return {
     id,
     machineId,
     sessionKey: request.sessionKey,
@@ -75,27 +107,11 @@ export async function openBoot(
     eventCount: 0,
     console: null,
   }
-  const rivals = await db
-    .selectFrom('boots')
-    .select('id')
-    .where('machineId', '=', machineId)
-    .where('outcome', 'is', null)
-    .where('step', 'not in', ['kexec', 'report'])
-    .where('lastSeenAt', '>', at.getTime() - limits.rivalWithinMs)
-    .where('eventCount', '<', limits.eventsPerBootMax)
-    .orderBy('lastSeenAt', 'desc')
-    .limit(8)
-    .execute()
-  const overflow = db
-    .selectFrom('boots')
-    .select('id')
-    .where('machineId', '=', machineId)
-    .where('id', '!=', id)
-    // Whoever never signed anything goes first: a neighbour's hellos cannot push out a boot that is at work.
-    .orderBy((row) => row.case().when('sequence', '>', 0).then(0).else(1).end())
-    .orderBy('lastSeenAt', 'desc')
-    .limit(1000)
-    .offset(limits.bootsPerMachineMax - 1)
+}
+
+/** What its own timeline, those of rivals and that of a machine it is confused with say about it. */
+function openingEvents(boot: NewBoot, rivals: readonly { id: string }[], at: Date): NewEvent[] {
+  const { id, machineId, request, address, conflict } = boot
   const event = (bootId: string, kind: string, message: string, data: Record<string, unknown>): NewEvent => ({
     at,
     machineId,
@@ -138,8 +154,7 @@ export async function openBoot(
       data,
     })
   }
-  const after = [db.deleteFrom('boots').where('id', 'in', overflow)]
-  return { row, queries: [db.insertInto('boots').values(row)], events, after }
+  return events
 }
 
 export async function findBootByHello(database: Database, machineId: string, helloDigest: string) {
