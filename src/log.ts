@@ -14,7 +14,11 @@ export type Log = {
 /** A log that keeps nothing: for tests and for programs that print for people instead. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
-export function createLog(settings: Config['log'], isTerminal = process.stderr.isTTY): Log {
+/** `level` may be changed while it is in use. */
+export function createLog(
+  settings: Config['log'],
+  isTerminal = process.stderr.isTTY,
+): Log & { level: string } {
   const forPeople = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
   const base = { level: settings.level, base: null }
   const destination = forPeople

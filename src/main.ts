@@ -40,7 +40,12 @@ function world(): World {
     async serve({ loaded, print, signal }) {
       // Loaded here, so that `muster machines` does not wait for the whole server to be read.
       const { serve } = await import('./serve.ts')
-      await using _running = await serve({ loaded, print, log: createLog(loaded.config.log) })
+      const log = createLog(loaded.config.log)
+      const isTerminal = process.stdout.isTTY === true
+      // A person at a terminal reads the greeting; of what leads to it only warnings are worth a line.
+      if (isTerminal && loaded.sources.get('log.level') === 'default') log.level = 'warn'
+      await using _running = await serve({ loaded, print, log, isTerminal })
+      log.level = loaded.config.log.level
       await aborted(signal)
       print('stopping; once more Ctrl-C does not wait')
     },

@@ -3,7 +3,6 @@
  * only chooses between "load the agent", "go on" and, where a profile says so, an unverified kernel. What it really boots is
  * decided with its agent (boot/decide.ts).
  */
-import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import { normaliseMac } from '../machines/identifiers.ts'
 import type { Profile } from '../machines/profiles.ts'
@@ -24,19 +23,22 @@ export type FirmwareFacts = {
 const architectures: Readonly<Record<string, Arch>> = { i386: 'amd64', x86_64: 'amd64', arm64: 'arm64' }
 
 export function createFirmwareScripts(options: {
-  config: Pick<Config, 'advertise' | 'image'>
+  /** Host that machines reach this server at; undefined: the address they came to. */
+  advertise: string | undefined
+  /** Kernel arguments of the boot agent. */
+  agentArguments: readonly string[]
   /** Ports that are really listened on. */
   ports: () => { firmware: number; agent: number }
   facts: FirmwareFacts
 }) {
-  const { config, facts, ports } = options
+  const { advertise, agentArguments, facts, ports } = options
   return {
     /** `base`: URL that the next script is asked below, with a slash at its end; empty: relative to this one. */
     autoexec: (base: string) => ipxeScript('autoexec', {}, { base }),
 
     /** The first script by TFTP: iPXE knows the server it was loaded from as `next-server`. */
     autoexecOverTftp() {
-      const host = config.advertise ?? '$' + '{next-server}'
+      const host = advertise ?? '$' + '{next-server}'
       return ipxeScript('autoexec', {}, { base: `http://${host}:${ports().firmware}/boot/` })
     },
 
@@ -59,18 +61,16 @@ export function createFirmwareScripts(options: {
         return unverified(machine, eligibility.profile)
       }
       if (!(await facts.hasAgent(arch))) {
-        return skip(
-          `this server has no agent for ${arch} yet; its log and 'muster status' say what is missing`,
-        )
+        return skip(`this server has no agent for ${arch} yet; 'muster status' there says what is missing`)
       }
-      const host = reachableHost({ advertise: config.advertise, serverAddress: client.serverAddress })
+      const host = reachableHost({ advertise, serverAddress: client.serverAddress })
       return ipxeScript('agent', {
         reason:
           machine === undefined
             ? `${mac} is new here; starting the boot agent`
             : `${machine.name}: starting the boot agent`,
         arch,
-        arguments: config.image.arguments.join(' '),
+        arguments: agentArguments.join(' '),
         server: `https://${host}:${ports().agent}`,
       })
     },

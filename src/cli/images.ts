@@ -101,7 +101,7 @@ async function publish(context: Context, source: string, options: PublishOptions
     repository,
     trustedRoot: readRoot(root),
     signer,
-    periods: periodsOf('default'),
+    periods: periodsOf(context.loaded().config.releases.expiry),
     now: context.world.now,
     crypto: context.world.crypto,
     image,

@@ -18,16 +18,15 @@ export function addTuf(program: Command, context: Context): void {
     .option('--repository <name>', 'its name (default: releases.repository)')
     .option(
       '--expiry <profile>',
-      `how long metadata lives: ${profiles.join(', ')}`,
+      `how long metadata lives: ${profiles.join(', ')} (default: releases.expiry)`,
       oneOf(profiles),
-      'default',
     )
-    .action(async (options: { repository?: string; expiry: ExpiryProfile }) => {
+    .action(async (options: { repository?: string; expiry?: ExpiryProfile }) => {
       const { config } = context.loaded()
       const repository = options.repository ?? config.releases.repository
       const keysDirectory = join(resolve(config.data), 'keys', repository)
       const metadataDirectory = join(resolve(config.data), 'tuf', repository, 'metadata')
-      const periods = periodsOf(options.expiry)
+      const periods = periodsOf(options.expiry ?? config.releases.expiry)
       await context.world.makeRepository({ keysDirectory, metadataDirectory, periods })
       const root = join(metadataDirectory, '1.root.json')
       print(context.output(), { repository, keysDirectory, root }, () =>

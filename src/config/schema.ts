@@ -68,8 +68,26 @@ export const configSchema = z.strictObject({
       .default(1468)
       .describe('Greatest block size agreed to (RFC 2348); 1468 fits an Ethernet frame'),
     windowBlocksMax: count(16, 64, 'Greatest window agreed to (RFC 7440)'),
+    windowBytesMax: whole(512, 4_194_304)
+      .default(65_536)
+      .describe("Greatest window in bytes: one has to fit the client's receive buffer"),
+    fileNameBytesMax: count(255, 1024, 'Longest file name that may be asked for'),
     transfersMax: count(1024, 65_536, 'Transfers at once, in all'),
-    transfersPerClientMax: count(16, 1024, 'Transfers at once from one address'),
+    transfersPerClientMax: count(16, 65_536, 'Transfers at once from one address'),
+    requestsPerSecondPerClientMax: count(100, 100_000, 'Requests from one address in a second, lasting'),
+    requestBurstPerClientMax: count(200, 100_000, 'The same at once: loaders try dozens of names in a row'),
+    rememberedClientsMax: count(4096, 1_000_000, 'Addresses whose request rate is remembered'),
+    readAheadBytes: whole(4096, 16_777_216)
+      .default(65_536)
+      .describe('Read from a file at a time; each transfer holds up to three of these'),
+    firstRetransmitMs: count(
+      1000,
+      60_000,
+      "Wait for a client's first answer; later waits follow what is measured",
+    ),
+    retransmitMsMin: count(20, 60_000, 'Shortest wait before a block is sent again'),
+    retransmitMsMax: count(5000, 60_000, 'Longest wait before a block is sent again'),
+    giveUpMs: count(20_000, 600_000, 'A client that gets no further for this long is given up'),
   }),
   agent: section({
     host: host('0.0.0.0', 'Address of the agent plane (TLS, pinned key)'),
@@ -115,6 +133,12 @@ export const configSchema = z.strictObject({
       .optional()
       .describe('Follow another repository instead of holding keys'),
     pollSeconds: count(300, 86_400, 'How often upstream is asked'),
+    expiry: z
+      .enum(['default', 'satellite', 'airgap'])
+      .default('default')
+      .describe(
+        'How long signed metadata lives without this server, timestamp and snapshot: default a day and a week, satellite 30 days, airgap 180 days',
+      ),
   }),
   registry: section({
     credentials: z
@@ -148,13 +172,31 @@ export const configSchema = z.strictObject({
       1_000_000,
       'Machines not yet approved that are kept; the oldest is forgotten first',
     ),
-    undecidedPerAddressMax: count(64, 1_000_000, 'The same, from one address'),
+    undecidedPerAddressMax: count(64, 1_000_000, 'The same, from one IPv4 address or IPv6 /64'),
+  }),
+  machines: section({
+    newPerMinuteMax: count(600, 1_000_000, 'Hellos of machines not known yet in a minute, in all'),
+    hellosPerMinutePerAddressMax: count(240, 1_000_000, 'Hellos from one address in a minute'),
+    hellosPerMinutePerMachineMax: count(20, 1_000_000, 'Hellos from one address for one machine in a minute'),
+    rateKeysMax: count(20_000, 1_000_000, 'Addresses and machines that these rates are remembered of'),
+    macsMax: count(16, 256, 'MAC addresses kept per machine'),
+    bootsMax: count(50, 10_000, 'Boots kept per machine; those that never signed anything go first'),
+    eventsMax: count(256, 65_536, 'Events kept per machine that belong to no boot'),
+    unassignedEventsMax: count(4096, 1_000_000, 'Events kept that belong to no machine'),
   }),
   boots: section({
     planSeconds: count(300, 3600, 'How long a plan is valid'),
     eventsMax: count(512, 65_536, 'Events kept per boot'),
-    hellosPerMinuteMax: count(600, 1_000_000, 'Hellos answered in a minute, in all'),
+    eventMessageChars: count(2048, 65_536, 'Longest message of an event; the rest is cut off'),
+    eventDataBytes: count(4096, 65_536, 'Most data beside the message of an event'),
+    consoleBytes: count(65_536, 65_536, 'Console kept of a boot that failed, its end'),
+    rivalSeconds: count(120, 86_400, 'Heard of so lately, a boot makes another hello of its machine a rival'),
+    abandonedSeconds: count(1800, 604_800, 'A boot that was not heard of for so long is over'),
+    reportRetrySeconds: count(600, 86_400, 'How long a booted system may repeat its report'),
+    reportSeconds: count(86_400, 2_592_000, 'How long after its hello a booted system may report'),
   }),
+  profiles: section({ countMax: count(1000, 100_000, 'Profiles kept') }),
+  clusters: section({ countMax: count(100, 100_000, 'Clusters kept') }),
   store: section({
     verifyOnOpen: flag(true, 'Whether a blob is hashed again when first opened; off only for fault tests'),
   }),

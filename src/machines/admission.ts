@@ -76,12 +76,15 @@ export function createAdmission(options: {
     requireMacs(clean)
     const found = await findByMacs(database, clean)
     if (found === undefined) {
-      if (!newcomers.take('')) throw limitReached('too many new machines at once')
+      if (!newcomers.take('')) throw limitReached('too many new machines at once', 'machines.newPerMinuteMax')
     } else {
       const existing = await findBootByHello(database, found.row.id, helloDigest)
       if (existing !== undefined) return { machine: toMachine(found.row, found.macs), boot: toBoot(existing) }
       if (!perMachine.take(`${found.row.id} ${source}`))
-        throw limitReached(`too many hellos of ${found.row.name} from ${source}`)
+        throw limitReached(
+          `too many hellos of ${found.row.name} from ${source}`,
+          'machines.hellosPerMinutePerMachineMax',
+        )
     }
     const record =
       found === undefined
@@ -109,7 +112,8 @@ export function createAdmission(options: {
   return {
     async hello(request, { address, rawBytes }) {
       const source = sourceOf(address)
-      if (!perAddress.take(source)) throw limitReached(`too many hellos from ${source}`)
+      if (!perAddress.take(source))
+        throw limitReached(`too many hellos from ${source}`, 'machines.hellosPerMinutePerAddressMax')
       checkSessionKey(request.sessionKey)
       const helloDigest = createHash('sha256').update(rawBytes).digest('hex')
       for (let attempt = 1; ; attempt++) {
@@ -130,8 +134,10 @@ export function createAdmission(options: {
   }
 }
 
-function limitReached(what: string): MusterError {
-  return new MusterError('limit-reached', `${what}: try again in a minute`, { details: { retrySeconds: 60 } })
+function limitReached(what: string, setting: string): MusterError {
+  return new MusterError('limit-reached', `${what}: try again in a minute, or raise ${setting}`, {
+    details: { setting, retrySeconds: 60 },
+  })
 }
 
 /** SPKI of Ed25519 is a fixed prefix and 32 bytes (RFC 8410 §4); no other key can open a session. */

@@ -43,7 +43,10 @@ export function createDocuments<T extends { name: string }>(options: {
     async put(document) {
       const known = await all()
       if (!known.has(document.name) && known.size >= max)
-        throw new MusterError('limit-reached', `there are ${max} ${table} already: remove one first`)
+        throw new MusterError(
+          'limit-reached',
+          `there are ${max} ${table} already: remove one, or raise ${table}.countMax`,
+        )
       const row = { name: document.name, document: JSON.stringify(document), updatedAt: now().getTime() }
       await db
         .insertInto(table)

@@ -52,10 +52,11 @@ export async function makeAgents(options: {
   mirrors: readonly string[]
   timeFloor: string
   progress: Progress
-}): Promise<{ made: Arch[] }> {
+  /** Called before an agent is made; not for one that is up to date. */
+  onMake(arch: Arch): void
+}): Promise<void> {
   const { config, paths, pin, trustedRoot } = options
   const bundle = await agentBundle()
-  const made: Arch[] = []
   for (const arch of config.image.architectures) {
     const outDir = join(paths.boot, 'agent', arch)
     const settings = Buffer.from(
@@ -67,6 +68,7 @@ export async function makeAgents(options: {
     )
     const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, options.timeFloor)
     if ((await readStamp(outDir)) === stamp) continue
+    options.onMake(arch)
     await buildAgent({
       arch,
       hardware: config.image.hardware,
@@ -79,9 +81,7 @@ export async function makeAgents(options: {
       progress: options.progress,
     })
     await writeFile(join(outDir, 'made-from'), stamp)
-    made.push(arch)
   }
-  return { made }
 }
 
 /** @throws MusterError package-missing, download-failed, build-failed */
@@ -89,9 +89,12 @@ export async function makeLoaders(options: {
   paths: Paths
   mirrors: readonly string[]
   progress: Progress
-}): Promise<boolean> {
+  /** Called before they are fetched; not when they are here. */
+  onMake(): void
+}): Promise<void> {
   const outDir = join(options.paths.boot, 'loaders')
-  if ((await readStamp(outDir)) !== undefined) return false
+  if ((await readStamp(outDir)) !== undefined) return
+  options.onMake()
   await fetchLoaders({
     mirrors: options.mirrors,
     cacheDir: options.paths.cache,
@@ -99,7 +102,6 @@ export async function makeLoaders(options: {
     progress: options.progress,
   })
   await writeFile(join(outDir, 'made-from'), 'packages.lock')
-  return true
 }
 
 function stampOf(...parts: (string | Uint8Array)[]): string {

@@ -46,6 +46,7 @@ export async function prepareFirstStart(start: FirstStart): Promise<Missing[]> {
   const mirrors = config.mirror === undefined ? await aptMirrors() : [config.mirror.replace(/\/+$/, '')]
   const lock = await readImagesLock()
   const common = { paths, mirrors, progress: start.progress }
+  const say = createAnnouncer(start.print, mirrors)
   const missing: Missing[] = []
   const attempt = async (what: string, make: () => Promise<unknown>) => {
     try {
@@ -55,22 +56,44 @@ export async function prepareFirstStart(start: FirstStart): Promise<Missing[]> {
     }
   }
 
-  await attempt('the boot agent', async () => {
-    const { made } = await makeAgents({ ...start, ...common, timeFloor: lock.date })
-    for (const arch of made) start.print(`made the boot agent for ${arch} (${config.image.hardware})`)
-  })
-  await attempt('the boot loaders', async () => {
-    if (await makeLoaders(common)) start.print('made the boot loaders')
-  })
+  const { hardware } = config.image
+  const machines = hardware === 'virtual' ? 'virtual machines' : 'real machines'
+  await attempt('the boot agent', () =>
+    makeAgents({
+      ...start,
+      ...common,
+      timeFloor: lock.date,
+      onMake: (arch) => say(`boot agent (${arch}, ${machines}): verifies what a machine boots`),
+    }),
+  )
+  await attempt('the boot loaders', () =>
+    makeLoaders({ ...common, onMake: () => say('boot loaders (iPXE): what firmware loads first') }),
+  )
   if (config.releases.upstream === undefined) {
-    await attempt('the hello image', () => prepareHello(start, mirrors))
+    await attempt('the hello image', () => prepareHello(start, mirrors, say))
   }
   return missing
 }
 
-async function prepareHello(start: FirstStart, mirrors: readonly string[]): Promise<void> {
+/** Says once where it all comes from, and then what is being made, and for what. */
+function createAnnouncer(print: (line: string) => void, mirrors: readonly string[]) {
+  let begun = false
+  return (what: string) => {
+    if (!begun)
+      print(`Preparing what machines boot, once, from Debian packages of ${mirrors[0] ?? 'no mirror'}:`)
+    begun = true
+    print(`  ${what}`)
+  }
+}
+
+async function prepareHello(
+  start: FirstStart,
+  mirrors: readonly string[],
+  say: (what: string) => void,
+): Promise<void> {
   const { config, paths } = start
   if (!start.hasImage(helloImage)) {
+    say('hello image: a small system to try a boot with, signed with the keys of this server')
     const folder = await mkdtemp(join(paths.data, 'hello-'))
     try {
       const images = []
@@ -90,14 +113,13 @@ async function prepareHello(start: FirstStart, mirrors: readonly string[]): Prom
       const layout = join(folder, 'layout')
       await writeHelloLayout({ path: layout, tag: helloVersion, images })
       await start.publishLayout(layout, helloImage, helloVersion)
-      start.print(`published ${helloImage}/${helloVersion}, signed with the keys in ${paths.keys}`)
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
   }
   if (!(await start.hasProfiles())) {
     await start.putProfile(demonstrationProfile)
-    start.print(`gave every machine the ${helloImage} image (profile ${demonstrationProfile.name})`)
+    start.print(`  profile '${demonstrationProfile.name}': every machine boots the ${helloImage} image`)
   }
 }
 

@@ -8,50 +8,56 @@ export type Greeting = {
   config: Config
   paths: Paths
   ports: { firmware: number; agent: number; admin: number; tftp: number | undefined }
-  /** The admin token, when this start made it. */
-  newToken: string | undefined
+  /** The admin token when this start made it; `hidden` where it would be written down, because nobody watches. */
+  newToken: string | 'hidden' | undefined
   missing: readonly Missing[]
   firstStart: boolean
 }
 
-export function greeting({ config, paths, ports, newToken, missing, firstStart }: Greeting): string[] {
+/** Addresses at every start; the rest at the first one, or when something is not as it should be. */
+export function greeting(facts: Greeting): string[] {
+  const { config, ports, newToken, missing, firstStart } = facts
   const host = config.advertise ?? ownAddress() ?? '127.0.0.1'
-  const http = `http://${host}:${ports.firmware}`
+  const tftp = ports.tftp === undefined ? '' : `, TFTP ${ports.tftp}`
   const lines = [
     '',
-    `Muster serves machines at ${http}/boot/autoexec.ipxe`,
-    `  firmware plane  ${config.firmware.host}:${ports.firmware} (HTTP)${ports.tftp === undefined ? '' : `, ${config.tftp.host}:${ports.tftp} (TFTP)`}`,
-    `  agent plane     ${config.agent.host}:${ports.agent} (TLS, pinned key)`,
-    `  admin plane     ${config.admin.host}:${ports.admin}, and ${paths.socket} for ./muster on this machine`,
-    '',
-    'Your DHCP server needs these lines (dnsmasq; docs/dhcp.md has ISC, Kea, OpenWrt):',
-    ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
+    `Muster serves machines at http://${host}:${ports.firmware}${tftp}; their agents at https://${host}:${ports.agent}.`,
+    `Commands: ./muster --help on this machine; from elsewhere the API at ${config.admin.host}:${ports.admin}.`,
   ]
-  if (ports.tftp !== undefined && ports.tftp !== 69) {
-    lines.push(
-      '',
-      `TFTP is on port ${ports.tftp}, because this user may not take 69. PXE ROMs ask port 69 only. Once, as root:`,
-      '  sysctl net.ipv4.ip_unprivileged_port_start=69      (then start again)',
-    )
-  }
-  if (firstStart) {
-    lines.push(
-      '',
-      `${paths.keys} holds every key of this site. Back it up now: losing root.pem means flashing every agent again.`,
-    )
-    if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined) {
-      lines.push(
-        'New machines are approved by themselves for the demonstration image only; anything more asks you first.',
-      )
-    }
-  }
-  if (newToken !== undefined) {
-    lines.push('', 'The admin token, shown this once (./muster token new makes another):', `  ${newToken}`)
+  if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
+  if (firstStart) lines.push(...firstStartLines(facts, host))
+  else lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
+  if (newToken === 'hidden') {
+    lines.push('', 'An admin token for other machines: ./muster token new')
+  } else if (newToken !== undefined) {
+    lines.push('', 'Admin token for other machines, shown this once (./muster token new makes another):')
+    lines.push(`  ${newToken}`)
   }
   for (const { what, code, reason } of missing) lines.push('', `MISSING: ${what} (${code}). ${reason}`)
-  if (missing.length > 0) lines.push('Start again when that is mended; what is here is served meanwhile.')
-  else lines.push('', 'See a machine boot:  npm run boot')
+  if (missing.length > 0) lines.push('', 'What is here is served. Start again when that is mended.')
+  else if (firstStart) lines.push('', 'See a machine boot:  npm run boot')
   return [...lines, '']
+}
+
+function firstStartLines({ config, paths, ports }: Greeting, host: string): string[] {
+  const lines = [
+    '',
+    'Give your DHCP server these lines (dnsmasq; docs/dhcp.md has ISC, Kea, OpenWrt):',
+    ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
+    '',
+    `Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`,
+  ]
+  if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined)
+    lines.push('New machines get the demonstration image by themselves; for anything more you are asked.')
+  return lines
+}
+
+function lowPortLines(port: number): string[] {
+  return [
+    '',
+    `PXE ROMs cannot use TFTP here: they ask port 69, this user may take ${port} only. As root, then start again:`,
+    '  sysctl net.ipv4.ip_unprivileged_port_start=69',
+  ]
 }
 
 /** RFC 4578 architectures: 0 BIOS, 7 and 9 UEFI x64, 11 UEFI arm64, 16 and 19 UEFI HTTP Boot. iPXE is known by option 175. */

@@ -19,6 +19,7 @@ import { protocolVersion } from '../protocol/hello.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { TftpFile } from '../tftp/file.ts'
 import { createTftpServer, type TftpServer } from '../tftp/server.ts'
+import { tftpLimitsOf } from './limits.ts'
 import type { Paths } from './paths.ts'
 
 export type Ports = { firmware: number; agent: number; admin: number; tftp: number | undefined }
@@ -108,13 +109,7 @@ function createTftp(options: ListenOptions): TftpServer {
   const { config, files, log, scripts } = options
   return createTftpServer({
     log,
-    limits: {
-      // RFC 2348: the block, 4 bytes of TFTP, 8 of UDP, 20 of IPv4.
-      mtuBytes: config.tftp.blockBytesMax + 32,
-      maxWindowBlocks: config.tftp.windowBlocksMax,
-      maxTransfers: config.tftp.transfersMax,
-      maxTransfersPerClient: config.tftp.transfersPerClientMax,
-    },
+    limits: tftpLimitsOf(config),
     async open({ filename }): Promise<TftpFile> {
       if (filename === 'autoexec.ipxe') return inMemory(Buffer.from(scripts.autoexecOverTftp()))
       return files.open(filename)

@@ -1,22 +1,25 @@
-/** Downloads, told in lines: a first line that says how much there is, and then one for each tenth. */
+/** Downloads, told in lines: at most one for each quarter, and none where it is over before it is read. */
 import type { Progress } from '../builder/download.ts'
 
 const million = 1_000_000
+const worthTellingBytes = 5 * million
 
 export function createProgressLines(print: (line: string) => void): Progress {
   let total = 0
   let shown = -1
-  return ({ name, doneBytes, totalBytes }) => {
-    if (totalBytes === 0) return
+  return ({ doneBytes, totalBytes }) => {
+    if (totalBytes < worthTellingBytes) return
     if (totalBytes !== total) {
       total = totalBytes
       shown = -1
     }
-    const tenth = Math.floor((doneBytes / totalBytes) * 10)
-    if (tenth === shown) return
-    shown = tenth
-    print(
-      `  ${(doneBytes / million).toFixed(1).padStart(6)} of ${(totalBytes / million).toFixed(1)} MB  ${name}`,
-    )
+    const quarter = Math.floor((doneBytes / totalBytes) * 4)
+    if (quarter <= shown) return
+    shown = quarter
+    print(`    ${inMegabytes(doneBytes).padStart(5)} of ${inMegabytes(totalBytes)} MB`)
   }
+}
+
+function inMegabytes(bytes: number): string {
+  return (bytes / million).toFixed(bytes < 10 * million ? 1 : 0)
 }

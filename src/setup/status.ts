@@ -2,6 +2,7 @@
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/schema.ts'
+import { errorCodeOf } from '../errors.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
 import type { Status, StatusDeciders } from '../http/admin-status.ts'
 import type { TlsIdentity } from '../http/tls.ts'
@@ -20,14 +21,17 @@ export type StatusFacts = {
   ports: Ports
   machines: Machines
   releases: Releases
+  /** What the start could not prepare. */
   missing: readonly Missing[]
+  now: () => Date
 }
 
 export function statusDeciders(facts: StatusFacts): StatusDeciders {
-  const { config, machines, missing, paths, ports, releases, startedAt, tls, version } = facts
+  const { config, machines, paths, ports, releases, startedAt, tls, version } = facts
   return {
-    ready: async () => missing.length === 0,
+    ready: async () => lacking(facts).length === 0,
     async status() {
+      const missing = lacking(facts)
       const { admin, agent, firmware, tftp } = config
       const planes: Status['planes'] = [
         { name: 'firmware', url: `http://${firmware.host}:${ports.firmware}` },
@@ -51,13 +55,33 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
         data: paths.data,
         planes,
         pin: tls.pin,
-        missing: [...missing],
+        missing,
         agents: await agentsOf(config, paths),
         repositories: [await repositoryOf(config, releases, paths)],
         machines: await machines.count(),
       }
     },
   }
+}
+
+/** What keeps machines from booting: what was not prepared, and metadata that no machine would accept now. */
+function lacking({ missing, now, releases }: StatusFacts): Missing[] {
+  const metadata = (code: string, reason: string) => [...missing, { what: 'release metadata', code, reason }]
+  let trusted: ReturnType<Releases['catalog']>['trusted']
+  try {
+    trusted = releases.catalog().trusted
+  } catch (error) {
+    return metadata(errorCodeOf(error), (error as Error).message)
+  }
+  const expired = releases.expired()
+  if (expired !== undefined) return metadata(expired.code, expired.message)
+  const over = Object.entries(trusted.expires).filter(([, expires]) => Date.parse(expires) <= now().getTime())
+  if (over.length === 0) return [...missing]
+  const roles = over.map(([role, expires]) => `${role} (${expires})`).join(', ')
+  return metadata(
+    'metadata-expired',
+    `Machines refuse expired metadata: ${roles}. 'muster tuf status' shows which keys are here; sign again where the others are kept.`,
+  )
 }
 
 async function agentsOf(config: Config, paths: Paths): Promise<Status['agents']> {

@@ -15,8 +15,10 @@ export function startTimers(options: {
   releases: Releases
   blobs: BlobStore
   log: Log
+  /** Milliseconds since 1970. */
+  now: () => number
 }): AsyncDisposable {
-  const { blobs, config, log, machines, releases } = options
+  const { blobs, config, log, machines, now, releases } = options
   const follows = config.releases.upstream !== undefined
   const underWay = new Set<Promise<void>>()
 
@@ -41,6 +43,17 @@ export function startTimers(options: {
     return setInterval(round, ms)
   }
 
+  let dueMs = 0
+  /** Asked every minute, because a timer of twelve hours would sleep on while the machine was suspended. */
+  async function signAgain(): Promise<void> {
+    if (now() < dueMs) return
+    const { nextDueMs, warnings } = await releases.resignDue()
+    dueMs = nextDueMs
+    for (const { role, expires, sentence } of warnings) log.warn({ role, expires }, sentence)
+    const expired = releases.expired()
+    if (expired !== undefined) log.error({ code: expired.code }, expired.message)
+  }
+
   const timers = [
     every(minuteMs, 'ending silent boots', () => machines.sweep()),
     every(60 * minuteMs, 'forgetting stale partial downloads', () =>
@@ -48,10 +61,7 @@ export function startTimers(options: {
     ),
     follows
       ? every(config.releases.pollSeconds * 1000, 'following upstream', () => releases.sync())
-      : every(minuteMs, 'signing metadata again', async () => {
-          const { warnings } = await releases.resignDue()
-          for (const warning of warnings) log.warn({ warning }, 'metadata expires and its key is not here')
-        }),
+      : every(minuteMs, 'signing metadata again', signAgain),
   ]
   return {
     async [Symbol.asyncDispose]() {

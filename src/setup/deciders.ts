@@ -1,0 +1,105 @@
+/** Who decides: releases, clusters, machines, and what a machine boots; made from what is on disk. */
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createPlanner } from '../boot/decide.ts'
+import { createFirmwareScripts } from '../boot/firmware.ts'
+import { createClusters } from '../cluster/clusters.ts'
+import type { Config } from '../config/schema.ts'
+import { createNodeCrypto } from '../crypto/node.ts'
+import { MusterError } from '../errors.ts'
+import type { TlsIdentity } from '../http/tls.ts'
+import type { Log } from '../log.ts'
+import { createMachines } from '../machines/machines.ts'
+import type { Fetch } from '../oci/transport.ts'
+import { createReleases } from '../releases/releases.ts'
+import type { Upstream } from '../releases/sync.ts'
+import { periodsOf } from '../signing/expiry.ts'
+import type { BlobStore } from '../store/blobs.ts'
+import type { Database } from '../store/database.ts'
+import type { Store } from '../store/store.ts'
+import { isDemonstration } from './demonstration.ts'
+import { hasAgent } from './first-start.ts'
+import { machineLimitsOf } from './limits.ts'
+import type { Ports } from './listeners.ts'
+import type { Paths } from './paths.ts'
+
+export type DeciderParts = {
+  config: Config
+  paths: Paths
+  log: Log
+  now: () => Date
+  random: (bytes: number) => Uint8Array
+  database: Database
+  blobs: BlobStore
+  store: Store
+  tls: TlsIdentity
+  fetch: Fetch
+  /** Filled in once they are listened on. */
+  ports: Ports
+}
+
+export type Deciders = Awaited<ReturnType<typeof createDeciders>>
+
+/** `releases` is not opened yet, and the caller ends it. @throws MusterError config-invalid */
+export async function createDeciders(parts: DeciderParts) {
+  const { config, database, log, now, paths, ports, random, tls } = parts
+  const releases = createReleases({
+    repository: config.releases.repository,
+    metadataDirectory: join(paths.tuf, config.releases.repository, 'metadata'),
+    keysDirectory: join(paths.keys, config.releases.repository),
+    blobs: parts.blobs,
+    store: parts.store,
+    periods: periodsOf(config.releases.expiry),
+    crypto: createNodeCrypto(),
+    now: () => now().getTime(),
+    log,
+    upstream: await readUpstream(config),
+    fetch: parts.fetch,
+  })
+  const limits = machineLimitsOf(config)
+  const clusters = createClusters({ database, now, max: limits.clustersMax })
+  const machines = createMachines({
+    database,
+    now,
+    random,
+    log,
+    reportSecret: createHash('sha256').update('muster report tokens\n').update(tls.key).digest(),
+    enrolment: { mode: config.enrolment.mode, isDemonstration },
+    hasCluster: clusters.has,
+    limits,
+  })
+  const planner = createPlanner({
+    machines,
+    releases,
+    joinFiles: clusters.render,
+    pin: tls.pin,
+    now,
+    limits: { planSeconds: config.boots.planSeconds, pollSeconds: config.agent.pollSeconds },
+  })
+  const scripts = createFirmwareScripts({
+    advertise: config.advertise,
+    agentArguments: config.image.arguments,
+    ports: () => ports,
+    facts: {
+      findByMac: (mac) => machines.find(mac).catch(() => undefined),
+      explain: (machine) => machines.why(machine.id),
+      hasAgent: (arch) => hasAgent(paths, arch),
+    },
+  })
+  return { releases, clusters, machines, planner, scripts }
+}
+
+async function readUpstream(config: Config): Promise<Upstream | undefined> {
+  const { upstream } = config.releases
+  if (upstream === undefined) return undefined
+  try {
+    return { url: upstream.url.replace(/\/+$/, ''), root: await readFile(upstream.root) }
+  } catch (cause) {
+    throw new MusterError(
+      'config-invalid',
+      `releases.upstream.root: ${upstream.root} cannot be read (${(cause as Error).message}); it is upstream's root.json, fetched by a road you trust.`,
+      { cause },
+    )
+  }
+}

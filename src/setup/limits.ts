@@ -1,0 +1,49 @@
+/** Settings in the words of the rooms that they bound. The types demand all: a new limit without a setting does not compile. */
+import type { Config } from '../config/schema.ts'
+import type { MachineLimits } from '../machines/limits.ts'
+import type { TftpLimits } from '../tftp/limits.ts'
+
+export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles }: Config): MachineLimits {
+  return {
+    undecidedMax: enrolment.undecidedMax,
+    undecidedPerAddressMax: enrolment.undecidedPerAddressMax,
+    newMachinesPerMinuteMax: machines.newPerMinuteMax,
+    hellosPerMinutePerAddressMax: machines.hellosPerMinutePerAddressMax,
+    hellosPerMinutePerMachineMax: machines.hellosPerMinutePerMachineMax,
+    rateKeysMax: machines.rateKeysMax,
+    macsPerMachineMax: machines.macsMax,
+    bootsPerMachineMax: machines.bootsMax,
+    eventsPerBootMax: boots.eventsMax,
+    eventsPerMachineMax: machines.eventsMax,
+    eventsWithoutMachineMax: machines.unassignedEventsMax,
+    eventMessageChars: boots.eventMessageChars,
+    eventDataBytes: boots.eventDataBytes,
+    consoleBytes: boots.consoleBytes,
+    rivalWithinMs: boots.rivalSeconds * 1000,
+    abandonedAfterMs: boots.abandonedSeconds * 1000,
+    reportRetryMs: boots.reportRetrySeconds * 1000,
+    reportWithinMs: boots.reportSeconds * 1000,
+    profilesMax: profiles.countMax,
+    clustersMax: clusters.countMax,
+  }
+}
+
+export function tftpLimitsOf({ tftp }: Pick<Config, 'tftp'>): TftpLimits {
+  return {
+    // RFC 2348: the block, 4 bytes of TFTP, 8 of UDP, 20 of IPv4.
+    mtuBytes: tftp.blockBytesMax + 32,
+    maxWindowBlocks: tftp.windowBlocksMax,
+    maxWindowBytes: tftp.windowBytesMax,
+    maxFilenameBytes: tftp.fileNameBytesMax,
+    maxTransfers: tftp.transfersMax,
+    maxTransfersPerClient: tftp.transfersPerClientMax,
+    maxRequestsPerSecondPerClient: tftp.requestsPerSecondPerClientMax,
+    maxRequestBurstPerClient: tftp.requestBurstPerClientMax,
+    maxRememberedClients: tftp.rememberedClientsMax,
+    stripBytes: tftp.readAheadBytes,
+    firstRetransmitMs: tftp.firstRetransmitMs,
+    minRetransmitMs: tftp.retransmitMsMin,
+    maxRetransmitMs: tftp.retransmitMsMax,
+    giveUpAfterMs: tftp.giveUpMs,
+  }
+}
