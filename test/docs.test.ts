@@ -2,9 +2,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { configurationDocument } from '../scripts/docs.ts'
 import { configKeys, configMember } from '../src/config/load.ts'
 import { errorCodes } from '../src/errors.ts'
-import { configurationDocument } from '../scripts/docs.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -25,7 +25,9 @@ describe('errors', () => {
     expect(headings.filter((heading) => !(errorCodes as readonly string[]).includes(heading))).toEqual([])
   })
   test('every code is thrown or named somewhere in src', () => {
-    const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts') && name !== 'errors.ts')
+    const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(
+      (name) => name.endsWith('.ts') && name !== 'errors.ts',
+    )
     const code = files.map((name) => read(join('src', name))).join('\n')
     expect(errorCodes.filter((name) => !code.includes(`'${name}'`))).toEqual([])
   })
@@ -54,7 +56,9 @@ describe('commands', () => {
   const scripts = (JSON.parse(read('package.json')) as { scripts: Record<string, string> }).scripts
 
   test('every npm script that a document names exists', () => {
-    const named = documents.flatMap((name) => [...read(name).matchAll(/npm run ([a-z]+)/g)].map((match) => match[1]!))
+    const named = documents.flatMap((name) =>
+      [...read(name).matchAll(/npm run ([a-z]+)/g)].map((match) => match[1]!),
+    )
     expect([...new Set(named)].filter((name) => scripts[name] === undefined)).toEqual([])
   })
   test('every link between documents leads somewhere', () => {

@@ -1,5 +1,5 @@
 /** `muster explain <code>`: the paragraph of docs/errors.md, also at a rack without a browser. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { errorCodes, MusterError } from '../errors.ts'
@@ -18,17 +18,11 @@ export function addExplain(program: Command, context: Context): void {
     })
 }
 
-/** The text under the heading of a code; undefined when no document has one. */
+/** The text under the heading of a code; undefined when there is none. */
 export function paragraphOf(packageRoot: string, code: string): string | undefined {
-  const folder = join(packageRoot, 'docs/errors')
-  const files = [join(packageRoot, 'docs/errors.md')]
-  if (existsSync(folder)) files.push(...readdirSync(folder).map((name) => join(folder, name)))
-  for (const file of files.filter((path) => existsSync(path))) {
-    const sections = readFileSync(file, 'utf8').split(/^#{1,3} /m)
-    const found = sections.find((section) => section.split('\n', 1)[0]?.replaceAll('`', '').trim() === code)
-    if (found !== undefined) return found.slice(found.indexOf('\n')).trim()
-  }
-  return undefined
+  const sections = readFileSync(join(packageRoot, 'docs/errors.md'), 'utf8').split(/^#{1,3} /m)
+  const found = sections.find((section) => section.startsWith(`\`${code}\`\n`))
+  return found?.slice(found.indexOf('\n')).trim()
 }
 
 function unknownCode(code: string): MusterError {
