@@ -1,10 +1,17 @@
 /** The documents against the code: what is written must exist, what exists must be written. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import type { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { z } from 'zod'
 import { configurationDocument } from '../scripts/docs.ts'
+import { createProgram } from '../src/cli/program.ts'
+import { clusterSchema, parseCluster } from '../src/cluster/cluster.ts'
+import { renderStatic } from '../src/cluster/static.ts'
 import { configKeys, configMember } from '../src/config/load.ts'
 import { errorCodes } from '../src/errors.ts'
+import { parseProfile, profileSchema } from '../src/machines/profiles.ts'
 
 const root = join(import.meta.dirname, '..')
 const read = (path: string) => readFileSync(join(root, path), 'utf8')
@@ -69,5 +76,116 @@ describe('commands', () => {
         .map((target) => `${name} → ${relative('.', target)}`),
     )
     expect(broken).toEqual([])
+  })
+
+  test('every command and flag that a document or a sentence of the program names exists', () => {
+    const program = createProgram({ packageRoot: root } as never)
+    const inDocuments = documents.flatMap((name) => codeOf(read(name)).map((code) => [name, code] as const))
+    const inSentences = typescriptFiles('src').flatMap((name) =>
+      [...read(name).matchAll(/['`](\.?\/?muster [a-z][^'`\\\n]*)['`]/g)].map(
+        (match) => [name, match[1]!] as const,
+      ),
+    )
+    const named = [...inDocuments, ...inSentences].flatMap(([name, code]) =>
+      [...code.matchAll(/(?:^|[\s(])(?:\.\/)?muster ((?:--)?[a-z][^\n#;]*)/g)].map(
+        (match) => [name, match[1]!] as const,
+      ),
+    )
+    expect(named.length).toBeGreaterThan(50)
+    const wrong = named.map(([name, line]) => [name, line, strangerIn(program, line)])
+    expect(wrong.filter(([, , stranger]) => stranger !== undefined)).toEqual([])
+  })
+})
+
+/** Code blocks line by line, and inline code. */
+function codeOf(markdown: string): string[] {
+  const blocks = [...markdown.matchAll(/```[a-z]*\n([\s\S]*?)```/g)].flatMap((match) => match[1]!.split('\n'))
+  const indented = markdown.split('\n').filter((line) => line.startsWith('    '))
+  const inline = [...markdown.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`]+)`/g)].map((match) => match[1]!)
+  return [...blocks, ...indented, ...inline]
+}
+
+/** The first word of a command line that the program does not know. */
+function strangerIn(program: Command, line: string): string | undefined {
+  let command = program
+  const words = line.trim().split(/\s+/)
+  while (command.commands.length > 0 && words.length > 0) {
+    if (!/^[a-z]+$/.test(words[0]!)) break
+    const word = words.shift()!
+    const next = command.commands.find((one) => one.name() === word || one.aliases().includes(word))
+    if (next === undefined) return word
+    command = next
+  }
+  const known = [...command.options, ...program.options, ...command.createHelp().visibleOptions(command)]
+  const flags = line.match(/(?<=\s|^)--[a-z][a-z-]*/g) ?? []
+  return flags.find((flag) => !known.some(({ long }) => long === flag))
+}
+
+function typescriptFiles(folder: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => join(folder, name))
+}
+
+describe('profiles and clusters', () => {
+  const examplesOf = (name: string) =>
+    [...read(name).matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => parse(match[1]!) as unknown)
+  const machine = { id: 'm-aaaaaaaaaaaaaaaa', name: 'rack-7', labels: { rack: '7' } }
+
+  test('every example of docs/profiles.md is a profile', () => {
+    const examples = examplesOf('docs/profiles.md')
+    expect(examples.length).toBeGreaterThan(2)
+    for (const example of examples) expect(() => parseProfile(example)).not.toThrow()
+  })
+
+  test('every example of docs/clusters.md is a cluster, and its files are YAML for a machine', () => {
+    const files = examplesOf('docs/clusters.md').flatMap((example) =>
+      renderStatic(parseCluster(example), machine),
+    )
+    const contents = files.map(({ bytes }) => parse(Buffer.from(bytes, 'base64').toString()) as object)
+    expect(contents).toMatchObject([
+      { 'node-name': 'rack-7', token: 'K10d2f1::node:abc123', 'node-label': ['rack=7'] },
+      { kind: 'JoinConfiguration', nodeRegistration: { name: 'rack-7' } },
+    ])
+  })
+
+  test.each([
+    ['docs/profiles.md', profileSchema],
+    ['docs/clusters.md', clusterSchema],
+  ])('%s has a row for every member, and no other', (name, schema) => {
+    const rows = [...read(name).matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]!)
+    expect(rows.sort()).toEqual(
+      membersOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })).sort(),
+    )
+  })
+})
+
+/** Dotted paths of the leaves of a JSON schema: `files[].name`, `secrets.<name>.value`. */
+function membersOf(schema: z.core.JSONSchema.BaseSchema, path = ''): string[] {
+  const below = (value: unknown, at: string) => membersOf(value as z.core.JSONSchema.BaseSchema, at)
+  const alternatives = schema.oneOf ?? (path === '' ? schema.anyOf : undefined)
+  if (alternatives !== undefined) return [...new Set(alternatives.flatMap((one) => below(one, path)))]
+  if (schema.properties !== undefined) {
+    const prefix = path === '' ? '' : `${path}.`
+    return Object.entries(schema.properties).flatMap(([name, value]) => below(value, `${prefix}${name}`))
+  }
+  if (typeof schema.additionalProperties === 'object')
+    return below(schema.additionalProperties, `${path}.<name>`)
+  const items = schema.items as z.core.JSONSchema.BaseSchema | undefined
+  return items?.properties === undefined ? [path] : below(items, `${path}[]`)
+}
+
+describe('decisions', () => {
+  test('the index lists every record', () => {
+    const records = readdirSync(join(root, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name))
+    const listed = [...read('docs/decisions/README.md').matchAll(/^\| \[(\d{4})\]\((\S+)\) \| \S/gm)]
+    expect(listed.map((match) => match[2])).toEqual(records.sort())
+  })
+  test('every record begins with its number', () => {
+    const records = readdirSync(join(root, 'docs/decisions')).filter((name) => /^\d{4}-/.test(name))
+    const wrong = records.filter(
+      (name) => !read(join('docs/decisions', name)).startsWith(`# ${name.slice(0, 4)}: `),
+    )
+    expect(wrong).toEqual([])
   })
 })
