@@ -53,7 +53,9 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
     [
       ['-accel', 'tcg,thread=multi'],
       ['-machine', 'pc,graphics=off'],
-      ['-cpu', 'max'],
+      // Without fast `rep movsb`: the emulator checks every single write to a page that once held code, and after a kexec
+      // most pages did. Copying by words instead of bytes takes half a minute off the second kernel's start.
+      ['-cpu', 'max,-erms,-fsrm'],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],
       ['-display', 'none'],
