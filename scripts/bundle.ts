@@ -11,5 +11,8 @@ const root = join(import.meta.dirname, '..')
 const dist = join(root, 'dist')
 
 rmSync(dist, { recursive: true, force: true })
-execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.dist.json'], { cwd: root, stdio: 'inherit' })
+execFileSync(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.dist.json'], {
+  cwd: root,
+  stdio: 'inherit',
+})
 writeFileSync(join(dist, 'agent.js'), await agentBundle())

@@ -47,7 +47,7 @@ function world(): World {
       await using _running = await serve({ loaded, print, log, isTerminal })
       log.level = loaded.config.log.level
       await aborted(signal)
-      print('stopping; once more Ctrl-C does not wait')
+      print('Stopping; Ctrl-C again does not wait for what is under way.')
     },
     crypto: createNodeCrypto(),
     registry: ({ config, proxy }) => {

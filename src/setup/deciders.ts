@@ -39,8 +39,6 @@ export type DeciderParts = {
   ports: Ports
 }
 
-export type Deciders = Awaited<ReturnType<typeof createDeciders>>
-
 /** `releases` is not opened yet, and the caller ends it. @throws MusterError config-invalid */
 export async function createDeciders(parts: DeciderParts) {
   const { config, database, log, now, paths, ports, random, tls } = parts

@@ -1,6 +1,7 @@
 /** What `npm start` prints: addresses, the lines a DHCP server needs, what to back up, and the next command. */
 import { networkInterfaces } from 'node:os'
 import type { Config } from '../config/schema.ts'
+import { isLoopbackHost } from '../http/admin-access.ts'
 import type { Missing } from './first-start.ts'
 import type { Paths } from './paths.ts'
 
@@ -22,16 +23,17 @@ export function greeting(facts: Greeting): string[] {
   const lines = [
     '',
     `Muster serves machines at http://${host}:${ports.firmware}${tftp}; their agents at https://${host}:${ports.agent}.`,
-    `Commands: ./muster --help on this machine; from elsewhere the API at ${config.admin.host}:${ports.admin}.`,
+    isLoopbackHost(config.admin.host)
+      ? 'Commands: ./muster --help, on this machine; from others when admin.host lets them in.'
+      : `Commands: ./muster --help, on this machine; from others by the API on port ${ports.admin}.`,
   ]
   if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
   if (firstStart) lines.push(...firstStartLines(facts, host))
   else lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
   if (newToken === 'hidden') {
-    lines.push('', 'An admin token for other machines: ./muster token new')
+    lines.push('', 'The API wants a token: ./muster token new prints one.')
   } else if (newToken !== undefined) {
-    lines.push('', 'Admin token for other machines, shown this once (./muster token new makes another):')
-    lines.push(`  ${newToken}`)
+    lines.push('', 'Token for the API, shown this once (./muster token new makes another):', `  ${newToken}`)
   }
   for (const { what, code, reason } of missing) lines.push('', `MISSING: ${what} (${code}). ${reason}`)
   if (missing.length > 0) lines.push('', 'What is here is served. Start again when that is mended.')

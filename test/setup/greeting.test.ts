@@ -1,0 +1,71 @@
+import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load.ts'
+import { type Greeting, greeting } from '../../src/setup/greeting.ts'
+import { pathsOf } from '../../src/setup/paths.ts'
+import { createProgressLines } from '../../src/setup/progress-lines.ts'
+
+const { config } = loadConfig({ env: {}, flags: { data: '/srv/muster', advertise: '192.0.2.1' } })
+const facts: Greeting = {
+  config,
+  paths: pathsOf(config),
+  ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: 69 },
+  newToken: undefined,
+  missing: [],
+  firstStart: false,
+}
+const textOf = (changes: Partial<Greeting>) => greeting({ ...facts, ...changes }).join('\n')
+
+describe('what a start prints', () => {
+  test('the first start: DHCP lines of each kind of firmware, the backup, the next command', () => {
+    const text = textOf({ firstStart: true })
+    for (const architecture of [0, 7, 11, 16]) expect(text).toContain(`option:client-arch,${architecture}\n`)
+    expect(text).toContain('dhcp-boot=tag:ipxe,http://192.0.2.1:8080/boot/autoexec.ipxe')
+    expect(text).toContain('Back up /srv/muster/keys now')
+    expect(text).toContain('npm run boot')
+  })
+  test('a second start says where it is, and nothing twice', () => {
+    const text = textOf({})
+    expect(text).toContain('http://192.0.2.1:8080')
+    expect(text).not.toMatch(/dhcp-boot|Back up|npm run boot|MISSING/)
+    expect(text.split('\n').length).toBeLessThan(7)
+  })
+  test('without port 69, every start says what cannot boot and the one command', () => {
+    const text = textOf({ ports: { ...facts.ports, tftp: 6969 } })
+    expect(text).toContain('PXE ROMs')
+    expect(text).toContain('sysctl net.ipv4.ip_unprivileged_port_start=69')
+  })
+  test('the token is shown to a terminal; where the lines are written down, the way to get one is', () => {
+    expect(textOf({ newToken: 'muster_x' })).toContain('  muster_x\n')
+    expect(textOf({ newToken: 'hidden' })).toContain('./muster token new')
+  })
+  test('what is missing is named with its reason, and no boot is promised', () => {
+    const text = textOf({
+      firstStart: true,
+      missing: [{ what: 'the boot agent', code: 'download-failed', reason: 'No mirror answered.' }],
+    })
+    expect(text).toContain('MISSING: the boot agent (download-failed). No mirror answered.')
+    expect(text).not.toContain('npm run boot')
+  })
+})
+
+describe('progress', () => {
+  const linesOf = (totalBytes: number) => {
+    const lines: string[] = []
+    const progress = createProgressLines((line) => lines.push(line))
+    for (let step = 0; step <= 100; step++)
+      progress({ name: 'curl', doneBytes: (totalBytes * step) / 100, totalBytes })
+    return lines
+  }
+  test('a download is told in a line for each quarter', () => {
+    expect(linesOf(46_000_000).map((line) => line.trim())).toEqual([
+      '0.0 of 46 MB',
+      '12 of 46 MB',
+      '23 of 46 MB',
+      '35 of 46 MB',
+      '46 of 46 MB',
+    ])
+  })
+  test('one of less than 5 MB is not told at all', () => {
+    expect(linesOf(4_900_000)).toEqual([])
+  })
+})

@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load.ts'
+import { machineLimits } from '../../src/machines/limits.ts'
+import { machineLimitsOf, tftpLimitsOf } from '../../src/setup/limits.ts'
+import { defaultTftpLimits } from '../../src/tftp/limits.ts'
+
+const { config } = loadConfig({ env: {} })
+
+test('the settings have the defaults of the rooms that they bound', () => {
+  expect(machineLimitsOf(config)).toEqual(machineLimits)
+  expect(tftpLimitsOf(config)).toEqual(defaultTftpLimits)
+})
+
+test('seconds of the configuration are milliseconds of the rooms', () => {
+  const changed = loadConfig({ env: { MUSTER_BOOTS_REPORT_RETRY_SECONDS: '60' } }).config
+  expect(machineLimitsOf(changed).reportRetryMs).toBe(60_000)
+})

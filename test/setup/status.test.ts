@@ -1,0 +1,71 @@
+import { describe, expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load.ts'
+import { MusterError } from '../../src/errors.ts'
+import { pathsOf } from '../../src/setup/paths.ts'
+import { type StatusFacts, statusDeciders } from '../../src/setup/status.ts'
+
+const { config } = loadConfig({ env: {}, flags: { data: '/nonexistent' } })
+const trusted = {
+  versions: { root: 1, targets: 1, snapshot: 1, timestamp: 1 },
+  expires: {
+    root: '2027-01-01T00:00:00Z',
+    targets: '2026-07-01T00:00:00Z',
+    snapshot: '2026-01-08T00:00:00Z',
+    timestamp: '2026-01-02T00:00:00Z',
+  },
+}
+
+type Releases = Pick<StatusFacts['releases'], 'expired' | 'catalog' | 'repository'>
+
+function server(options: { at: string; releases?: Partial<Releases>; missing?: StatusFacts['missing'] }) {
+  const releases = {
+    repository: 'main',
+    catalog: () => ({ trusted }),
+    expired: () => undefined,
+    ...options.releases,
+  }
+  return statusDeciders({
+    version: '0.0.0',
+    startedAt: new Date(0),
+    now: () => new Date(options.at),
+    config,
+    paths: pathsOf(config),
+    tls: { pin: 'sha256//x' },
+    ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: 69 },
+    machines: { count: async () => ({}) },
+    releases,
+    missing: options.missing ?? [],
+  } as unknown as StatusFacts)
+}
+
+async function lackingAt(options: Parameters<typeof server>[0]): Promise<[boolean, string[]]> {
+  const one = server(options)
+  const { missing, ready } = await one.status()
+  expect(await one.ready()).toBe(ready)
+  return [ready, missing.map(({ code }) => code)]
+}
+
+describe('ready means that machines can boot', () => {
+  test('with everything there and metadata in force', async () => {
+    expect(await lackingAt({ at: '2026-01-01T12:00:00Z' })).toEqual([true, []])
+  })
+  test('not while something that the start should have made is missing', async () => {
+    const missing = [{ what: 'the boot agent', code: 'download-failed', reason: 'No mirror answered.' }]
+    expect(await lackingAt({ at: '2026-01-01T12:00:00Z', missing })).toEqual([false, ['download-failed']])
+  })
+  test('not when a timestamp runs out while the server runs', async () => {
+    expect(await lackingAt({ at: '2026-01-02T00:00:00Z' })).toEqual([false, ['metadata-expired']])
+  })
+  test('not when the metadata on disk had expired at the start', async () => {
+    const expired = () => new MusterError('metadata-expired', 'timestamp.json expired.')
+    const found = await lackingAt({ at: '2026-01-01T12:00:00Z', releases: { expired } })
+    expect(found).toEqual([false, ['metadata-expired']])
+  })
+  test('not before a follower has anything from upstream', async () => {
+    const catalog = () => {
+      throw new MusterError('repository-not-found', 'Nothing has come from upstream yet.')
+    }
+    const found = await lackingAt({ at: '2026-01-01T12:00:00Z', releases: { catalog } })
+    expect(found).toEqual([false, ['repository-not-found']])
+  })
+})
