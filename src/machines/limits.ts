@@ -28,7 +28,7 @@ export const machineLimits = {
   abandonedAfterMs: 1_800_000,
   /** How long the same report may be said again, from the first time, in ms. */
   reportRetryMs: 600_000,
-  /** After this a booted system can no longer report, in ms from hello. */
+  /** After this a booted system can no longer report, in ms from its plan. */
   reportWithinMs: 86_400_000,
   profilesMax: 1000,
   clustersMax: 100,

@@ -5,6 +5,7 @@ import type { BootRow } from '../store/schema.ts'
 import { type BootContext, getBootRow, outcomeEvent, type Session } from './boots.ts'
 import { isRefusal, type NewEvent, printable } from './events.ts'
 import type { RateLimiter } from './rate.ts'
+import type { RecordedPlan } from './records.ts'
 import { isReportToken } from './reports.ts'
 
 /** Records signed events; a retry records nothing. Beyond `eventsPerBootMax` only outcomes are kept. */
@@ -88,7 +89,7 @@ export async function acceptReport(
   const since = row.step === 'report' && row.outcomeAt !== null ? row.outcomeAt : undefined
   if (since !== undefined && at.getTime() - since > limits.reportRetryMs)
     return refuse(row, 'this boot has reported, and the time to say it again is over')
-  if (at.getTime() - row.openedAt > limits.reportWithinMs)
+  if (at.getTime() - startOf(row) > limits.reportWithinMs)
     return refuse(row, 'this boot began too long ago to report now')
   const outcome = report.status
   if (since === undefined || row.outcome !== outcome) {
@@ -117,4 +118,10 @@ export async function acceptReport(
     }
     throw refused(why)
   }
+}
+
+/** Its last plan, in milliseconds since 1970: before that a machine may have waited for days to be approved. */
+function startOf(boot: BootRow): number {
+  if (boot.plan === null) return boot.openedAt
+  return Math.max(boot.openedAt, Date.parse((JSON.parse(boot.plan) as RecordedPlan).issuedAt))
 }

@@ -12,6 +12,12 @@ const real = {
   selector: { labels: { role: 'edge' } },
   image: { name: 'debian', version: '13.1' },
 }
+const aPlan = {
+  target: 'hello/1/amd64',
+  digest: `sha256:${'0'.repeat(64)}`,
+  issuedAt: '2026-06-01T08:00:00Z',
+  because: ['x'],
+}
 const eligibility = async (world: World, bootId: string) =>
   (await world.machines.eligibility(bootId)).eligibility
 
@@ -310,6 +316,15 @@ describe('the report', () => {
     await expect(report(world, boot.id)).rejects.toMatchObject({ code: 'report-refused' })
   })
 
+  test('of a machine that waited for days before it was approved is as good as any', async () => {
+    await using world = await createWorld()
+    const { boot } = await sayHello(world, helloOf(A))
+    world.pass(3 * 24 * 3_600_000)
+    await world.machines.recordPlan(boot, { ...aPlan, issuedAt: '2026-06-04T08:00:00Z' })
+    world.pass(120_000)
+    expect(await report(world, boot.id)).toMatchObject({ outcome: 'joined' })
+  })
+
   test('leaves its token in no file of the database', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'muster-report-'))
     try {
@@ -337,13 +352,7 @@ describe('why', () => {
     await world.machines.profiles.put(real)
     const { machine, boot } = await sayHello(world, helloOf(A))
     await world.machines.approve(machine.id, 'anna')
-    const plan = {
-      target: 'hello/1/amd64',
-      digest: `sha256:${'0'.repeat(64)}`,
-      issuedAt: '2026-06-01T08:00:00Z',
-      because: ['x'],
-    }
-    await world.machines.recordPlan(boot, plan)
+    await world.machines.recordPlan(boot, aPlan)
     const why = await world.machines.why(machine.name)
     expect(why.eligibility).toMatchObject({
       status: 'boot',
@@ -362,6 +371,6 @@ describe('why', () => {
       agentOrigin: 'network',
       trust: expect.stringContaining('nothing is promised'),
     })
-    expect((await world.machines.boot(boot.id)).plan).toEqual(plan)
+    expect((await world.machines.boot(boot.id)).plan).toEqual(aPlan)
   })
 })
