@@ -10,7 +10,7 @@ COPY src ./src
 COPY boot-scripts ./boot-scripts
 COPY images ./images
 COPY docs ./docs
-RUN ./muster agent fetch --cache /muster/cache
+RUN ./muster agent fetch --set cache=/muster/cache
 
 FROM debian:trixie-slim
 RUN useradd --system --home-dir /var/lib/muster --create-home muster
@@ -21,6 +21,6 @@ VOLUME /var/lib/muster
 # TFTP needs --cap-add NET_BIND_SERVICE or --sysctl net.ipv4.ip_unprivileged_port_start=69, and a published port per transfer:
 # use --network host.
 EXPOSE 69/udp 8080 8443 9443
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/opt/muster/muster", "status", "--quiet"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["/opt/muster/muster", "status"]
 ENTRYPOINT ["/opt/muster/muster"]
 CMD ["serve"]

@@ -68,6 +68,13 @@ describe('commands', () => {
     )
     expect([...new Set(named)].filter((name) => scripts[name] === undefined)).toEqual([])
   })
+  test('docs/command-line.md has every command and every verb', () => {
+    const rows = [...read('docs/command-line.md').matchAll(/^\| (`.*?) \| /gm)].map((match) => match[1]!)
+    const words = new Set(rows.join(' ').match(/[a-z]+/g))
+    const program = createProgram({ packageRoot: root } as never)
+    const names = program.commands.flatMap((one) => [one.name(), ...one.commands.map((verb) => verb.name())])
+    expect(names.filter((name) => !words.has(name))).toEqual([])
+  })
   test('every link between documents leads somewhere', () => {
     const broken = documents.flatMap((name) =>
       [...read(name).matchAll(/\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)/g)]
@@ -86,7 +93,13 @@ describe('commands', () => {
         (match) => [name, match[1]!] as const,
       ),
     )
-    const named = [...inDocuments, ...inSentences].flatMap(([name, code]) =>
+    const inImage = read('Dockerfile')
+      .split('\n')
+      .map(
+        (line) =>
+          ['Dockerfile', line.replace(/[",[\]]+/g, ' ').replaceAll('/opt/muster/muster', 'muster')] as const,
+      )
+    const named = [...inDocuments, ...inSentences, ...inImage].flatMap(([name, code]) =>
       [...code.matchAll(/(?:^|[\s(])(?:\.\/)?muster ((?:--)?[a-z][^\n#;]*)/g)].map(
         (match) => [name, match[1]!] as const,
       ),

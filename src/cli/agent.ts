@@ -8,6 +8,7 @@ import { refreshLock } from '../builder/refresh.ts'
 import { MusterError } from '../errors.ts'
 import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
 import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
+import { addAgentFetch } from './agent-fetch.ts'
 import { anArch, oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
 import { bytes, print } from './output.ts'
@@ -25,7 +26,7 @@ type BuildOptions = {
 }
 
 export function addAgent(program: Command, context: Context): void {
-  const agent = program.command('agent').description('the boot agent: build')
+  const agent = program.command('agent').description('the boot agent: build, fetch')
   agent
     .command('build')
     .description('make kernel, initramfs and configuration of an agent')
@@ -56,6 +57,7 @@ export function addAgent(program: Command, context: Context): void {
         )
       return build(context, { ...options, pin })
     })
+  addAgentFetch(agent, context)
 }
 
 async function build(context: Context, options: BuildOptions): Promise<void> {

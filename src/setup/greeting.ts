@@ -37,7 +37,11 @@ export function greeting(facts: Greeting): string[] {
   }
   for (const { what, code, reason } of missing) lines.push('', `MISSING: ${what} (${code}). ${reason}`)
   if (missing.length > 0) lines.push('', 'What is here is served. Start again when that is mended.')
-  else if (firstStart) lines.push('', 'See a machine boot:  npm run boot')
+  if (missing.some(({ code }) => code === 'download-failed'))
+    lines.push(
+      'No mirror in reach? Run ./muster agent fetch where there is one, and copy its cache folder here.',
+    )
+  if (missing.length === 0 && firstStart) lines.push('', 'See a machine boot:  npm run boot')
   return [...lines, '']
 }
 
