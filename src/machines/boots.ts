@@ -207,23 +207,29 @@ export async function authenticate(
   return { boot: toBoot({ ...row, ...seen }), retry }
 }
 
-/** Keeps the plan that was given; the last one counts. */
+/** Keeps the plan that was given; the last one counts. An agent may ask without end, so its events are bounded here too. */
 export async function recordPlan(context: BootContext, boot: Boot, plan: RecordedPlan): Promise<void> {
-  const { database, timeline, now } = context
-  const changed = { plan: JSON.stringify(plan), step: 'plan' }
+  const { database, timeline, limits, now } = context
+  const row = await getBootRow(database, boot.id)
+  // A report has the last word on the step: from it on counts how long it may be said again.
+  const step = row.step === 'report' ? row.step : 'plan'
+  const event: NewEvent = {
+    at: now(),
+    machineId: boot.machineId,
+    bootId: boot.id,
+    kind: 'plan',
+    assurance: 'session',
+    message: `boots ${plan.target}`,
+    data: { target: plan.target, digest: plan.digest, because: plan.because },
+  }
   await timeline.commit(
-    [database.db.updateTable('boots').set(changed).where('id', '=', boot.id)],
     [
-      {
-        at: now(),
-        machineId: boot.machineId,
-        bootId: boot.id,
-        kind: 'plan',
-        assurance: 'session',
-        message: `boots ${plan.target}`,
-        data: { target: plan.target, digest: plan.digest, because: plan.because },
-      },
+      database.db
+        .updateTable('boots')
+        .set({ plan: JSON.stringify(plan), step })
+        .where('id', '=', boot.id),
     ],
+    row.eventCount < limits.eventsPerBootMax ? [event] : [],
   )
 }
 

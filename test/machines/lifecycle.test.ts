@@ -242,6 +242,14 @@ describe('a session', () => {
     expect((await world.machines.boot(boot.id)).outcome).toBe('failed')
   })
 
+  test('that asks for its plan without end fills nothing', async () => {
+    await using world = await createWorld({ limits: { eventsPerBootMax: 10 } })
+    const { boot } = await sayHello(world, helloOf(A))
+    for (let time = 0; time < 20; time++) await world.machines.recordPlan(boot, aPlan)
+    expect(await world.machines.events({ bootId: boot.id })).toHaveLength(10)
+    expect(await world.machines.boot(boot.id)).toMatchObject({ step: 'plan', plan: aPlan })
+  })
+
   test('cannot say that the booted system reported', async () => {
     await using world = await createWorld()
     const { boot } = await sayHello(world, helloOf(A))
@@ -283,6 +291,7 @@ describe('the report', () => {
       (await world.machines.events({ bootId: boot.id })).filter((event) => event.kind === 'outcome'),
     ).toHaveLength(1)
     world.pass(2_000)
+    await world.machines.recordPlan(boot, aPlan)
     await expect(report(world, boot.id)).rejects.toMatchObject({ code: 'report-refused' })
     expect(await world.machines.boot(boot.id)).toMatchObject({ outcome: 'joined', step: 'report' })
   })
