@@ -3,6 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createApiClient } from '../../src/cli/api-client.ts'
+import { errorCodeOf } from '../../src/errors.ts'
+import { adminSocketName } from '../../src/http/admin-socket.ts'
+import type { Status } from '../../src/http/admin-status.ts'
 import { smallServer } from './server.ts'
 
 const program = join(import.meta.dirname, '../../src/main.ts')
@@ -53,11 +58,9 @@ export function settingFlags(settings: Readonly<Record<string, string>>): string
   return Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
 }
 
-/** Its ports, and the line that it prints last. */
-const greeting =
-  /firmware plane +\S+:(\d+) \(HTTP\)[\s\S]*agent plane +\S+:(\d+) \(TLS[\s\S]*(?:See a machine boot|MISSING)/
+const startTimeoutMs = 25_000
 
-/** Resolves when it serves. @throws Error with what it printed when it ends before that. */
+/** Resolves when it serves. @throws Error with what it printed when it does not. */
 export async function startServerProcess(
   data: string,
   options: StartOptions & { settings?: Readonly<Record<string, string>>; argv?: readonly string[] } = {},
@@ -65,17 +68,23 @@ export async function startServerProcess(
   const { settings = {}, argv = [], ...rest } = options
   const flags = settingFlags({ ...smallServer, ...settings })
   const server = startMuster(['serve', '--data', data, ...flags, ...argv], rest)
-  await new Promise<void>((resolve, reject) => {
-    server.child.stdout?.on('data', () => greeting.test(server.out()) && resolve())
-    void server.ended.then(({ code, out, err }) =>
-      reject(new Error(`the server ended with ${code}:\n${out}${err}`)),
-    )
-  })
-  const [, firmwarePort, agentPort] = greeting.exec(server.out()) ?? []
-  return {
-    ...server,
-    firmwarePort: Number(firmwarePort),
-    agentPort: Number(agentPort),
-    firmware: `http://127.0.0.1:${firmwarePort}`,
+  const api = createApiClient({ kind: 'socket', path: join(data, adminSocketName) })
+  const giveUpAtMs = Date.now() + startTimeoutMs
+  for (;;) {
+    try {
+      // The socket opens last.
+      const { planes } = await api.call<Status>({ method: 'GET', path: '/status' })
+      const portOf = (plane: string) =>
+        Number(new URL(planes.find(({ name }) => name === plane)?.url as string).port)
+      const [firmwarePort, agentPort] = [portOf('firmware'), portOf('agent')]
+      return { ...server, firmwarePort, agentPort, firmware: `http://127.0.0.1:${firmwarePort}` }
+    } catch (error) {
+      const alive = server.child.exitCode === null && server.child.signalCode === null
+      if (errorCodeOf(error) !== 'server-unreachable' || !alive || Date.now() > giveUpAtMs) {
+        await server.kill()
+        throw new Error(`the server did not start:\n${server.out()}${server.err()}`, { cause: error })
+      }
+      await sleep(50)
+    }
   }
 }
