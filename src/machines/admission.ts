@@ -21,6 +21,8 @@ export type Admission = {
   hello(request: HelloRequest, from: { address: string; rawBytes: Uint8Array }): Promise<Answer>
   /** Approves a newcomer where mode `auto` may; false: nothing was changed. */
   letIn(machine: Machine): Promise<boolean>
+  /** Ends the wait of a boot that was held for a conflict which is no more, because a person forgot the other record. */
+  settle(boot: Boot): Promise<Boot>
 }
 
 export function createAdmission(options: {
@@ -130,6 +132,24 @@ export function createAdmission(options: {
       if (approval === undefined) return false
       await timeline.commit([approval.query], [approval.event])
       return true
+    },
+    async settle(boot) {
+      if (boot.held === undefined) return boot
+      const found = await findByMacs(database, boot.hello)
+      if (found?.row.id !== boot.machineId || found.conflictsWith !== undefined) return boot
+      const event: NewEvent = {
+        at: now(),
+        machineId: boot.machineId,
+        bootId: boot.id,
+        kind: 'identity-settled',
+        assurance: 'server',
+        message: 'no other machine is known by what it says any more; this boot goes on',
+        data: {},
+      }
+      const query = database.db.updateTable('boots').set({ held: null }).where('id', '=', boot.id)
+      await timeline.commit([query], [event])
+      const { held: _, ...free } = boot
+      return free
     },
   }
 }

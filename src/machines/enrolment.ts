@@ -1,16 +1,16 @@
 /**
  * Whether a machine belongs to us: one of its three facets, beside its trust and its boots.
  *
- *              first hello                    approve
- *     (nothing) ─────────▶ discovered ──────────────────────▶ approved
- *                            │   │                              │  ▲
- *                            │   └── quarantine ──▶ quarantined ◀┘  │ approve
- *                            │                        │    │        │
- *                            └──── retire ──▶ retired ◀┘    └────────┤
- *                                               └───────────────────┘
+ *     from \ action     approve     quarantine     retire
+ *     (nothing)         first hello: discovered
+ *     discovered        approved    quarantined    retired
+ *     approved          -           quarantined    retired
+ *     quarantined       approved    -              retired
+ *     retired           approved    refused        -
+ *
  *     forget: from every state back to nothing, with its boots and events; its next hello finds it new.
  *
- * Each arrow is `transition`; `discovered` is left by a person, or by mode `auto` in machines.ts.
+ * Each entry is `transition`, `-` changes nothing; `discovered` is left by a person, or by mode `auto` in admission.ts.
  */
 import { MusterError } from '../errors.ts'
 import type { Enrolment } from './records.ts'

@@ -111,7 +111,7 @@ export function createMachines(options: {
     hello: admission.hello,
     authenticate: (request) => authenticate(context, request, verifySignature),
     async eligibility(bootId) {
-      const boot = toBoot(await getBootRow(database, bootId))
+      const boot = await admission.settle(toBoot(await getBootRow(database, bootId)))
       let machine = await directory.get(boot.machineId)
       if (boot.held === undefined && (await admission.letIn(machine)))
         machine = await directory.get(machine.id)

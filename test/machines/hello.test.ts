@@ -64,6 +64,22 @@ describe('who a hello speaks of', () => {
     expect(await world.machines.list()).toHaveLength(2)
   })
 
+  test('a boot that waits for a conflict goes on once a person has forgotten the record that is out of date', async () => {
+    await using world = await createWorld()
+    await world.machines.profiles.put(helloProfile)
+    const [a, b] = [await sayHello(world, helloOf(A)), await sayHello(world, helloOf(B))]
+    for (const { machine } of [a, b]) await world.machines.approve(machine.id, 'anna')
+    const both = await sayHello(world, helloOf([A, B]))
+    const status = async () => (await world.machines.eligibility(both.boot.id)).eligibility.status
+    expect(await status()).toBe('wait')
+    await world.machines.retire((both.machine.id === a.machine.id ? b : a).machine.id, 'anna')
+    expect(await status()).toBe('wait')
+    await world.machines.forget((both.machine.id === a.machine.id ? b : a).machine.id, 'anna')
+    expect(await status()).toBe('boot')
+    expect((await world.machines.boot(both.boot.id)).held).toBeUndefined()
+    expect(await kinds(world, { bootId: both.boot.id })).toContain('identity-settled')
+  })
+
   test('machines whose vendor gave them all one UUID boot side by side', async () => {
     await using world = await createWorld()
     for (const mac of [A, B]) {
