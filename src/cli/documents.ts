@@ -63,5 +63,8 @@ function readDocument(file: string): Record<string, unknown> {
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>
-  throw new MusterError('request-invalid', `${file} must hold one document with members by name.`)
+  throw new MusterError(
+    'request-invalid',
+    `${file} must hold one profile or cluster, its members by name: docs/profiles.md and docs/clusters.md have examples.`,
+  )
 }

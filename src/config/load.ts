@@ -139,9 +139,13 @@ function fromText(key: string, value: unknown): unknown {
 function readConfigFile(file: string, named: boolean): Tree {
   if (!existsSync(file)) {
     if (!named) return {}
-    throw new MusterError('config-invalid', `The configuration file ${file} does not exist.`, {
-      details: { file },
-    })
+    throw new MusterError(
+      'config-invalid',
+      `The configuration file ${file} does not exist. Name another one (--config, MUSTER_CONFIG), or none: every setting has a default.`,
+      {
+        details: { file },
+      },
+    )
   }
   let content: unknown
   try {

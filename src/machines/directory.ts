@@ -189,9 +189,13 @@ export function createDirectory(options: {
         )
       } catch (error) {
         if (!isDuplicate(error)) throw error
-        throw new MusterError('request-invalid', `another machine is called '${name}': names are unique`, {
-          cause: error,
-        })
+        throw new MusterError(
+          'request-invalid',
+          `another machine is called '${name}': names are unique, so choose another one`,
+          {
+            cause: error,
+          },
+        )
       }
     },
   }

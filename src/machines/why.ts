@@ -25,17 +25,19 @@ export function decideEligibility(
   policy: EnrolmentPolicy,
 ): Eligibility {
   const { name } = machine
-  if (machine.enrolment === 'quarantined') return { status: 'wait', reason: `${name} is quarantined` }
-  if (machine.enrolment === 'retired') return { status: 'skip', reason: `${name} is retired` }
+  const approve = `muster approve ${name}`
+  if (machine.enrolment === 'quarantined')
+    return { status: 'wait', reason: `${name} is quarantined: '${approve}' lets it boot` }
+  if (machine.enrolment === 'retired')
+    return { status: 'skip', reason: `${name} is retired: '${approve}' takes it back` }
   if (boot?.held !== undefined)
     return {
       status: 'wait',
-      reason: `another machine has a claim on what ${name} says it is (identity-conflict): see its events`,
+      reason: `another machine has a claim on what ${name} says it is (identity-conflict): 'muster events --machine ${name}' says which`,
     }
   const match = matchProfile(machine, profiles)
   // Also before anybody decided: a machine that was only plugged in goes on to its own disk.
   if (match === undefined) return { status: 'skip', reason: `no profile matches ${name}` }
-  const approve = `muster approve ${name}`
   if (machine.enrolment === 'discovered')
     return { status: 'wait', reason: `${name} waits for a person: '${approve}' lets it boot` }
   // What was approved without a person covers the demonstration, whatever profile is written afterwards.
