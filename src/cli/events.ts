@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { EventView } from '../http/admin-boots.ts'
 import { wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
-import { print, printable } from './output.ts'
+import { bytes, print, printable } from './output.ts'
 
 export function addEvents(program: Command, context: Context): void {
   program
@@ -43,5 +43,12 @@ export function addEvents(program: Command, context: Context): void {
 export function eventLine(event: EventView): string {
   const time = event.at.slice(0, 19).replace('T', ' ')
   const claimed = event.assurance === 'claimed' ? ' (claimed)' : ''
-  return `${time}  ${event.machineId ?? '-'}  ${event.kind}${claimed}: ${printable(event.message)}\n`
+  return `${time}  ${event.machineId ?? '-'}  ${event.kind}${claimed}: ${printable(event.message)}${howFar(event)}\n`
+}
+
+function howFar({ data }: EventView): string {
+  const { bytes: done, totalBytes } = data
+  return typeof done === 'number' && typeof totalBytes === 'number'
+    ? `, ${bytes(done)} of ${bytes(totalBytes)}`
+    : ''
 }

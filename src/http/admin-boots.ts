@@ -128,7 +128,7 @@ export function bootRoutes(options: { boots: BootDeciders; events: EventDeciders
     let wake = () => {}
     const progress: EventView[] = []
     const end = events.subscribe((one) => {
-      if (one.kind !== 'progress') news = true
+      if (one.id !== 0) news = true
       else if (isWanted(filter, one) && progress.length < progressQueuedMax) progress.push(one)
       wake()
     })

@@ -147,10 +147,16 @@ describe('events', () => {
       onOutput: (text) => text.includes('went on') && stop.abort(),
     })
     await expect.poll(() => world.watchers()).toBe(1)
+    const data = { bytes: 12_300_000, totalBytes: 48_000_000 }
+    world.happens({ id: 0, kind: 'step', message: 'blobs progress', data })
     world.happens({ kind: 'step', message: 'went on' })
     expect(await watching).toMatchObject({
       code: 0,
-      out: '2026-01-31 08:00:00  -  discovered (claimed): said hello\n2026-01-31 08:00:00  -  step: went on\n',
+      out: [
+        '2026-01-31 08:00:00  -  discovered (claimed): said hello\n',
+        '2026-01-31 08:00:00  -  step: blobs progress, 12 MB of 48 MB\n',
+        '2026-01-31 08:00:00  -  step: went on\n',
+      ].join(''),
     })
   })
 })

@@ -115,7 +115,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         data: {},
         ...event,
       }
-      if (one.kind !== 'progress') events.push(one)
+      if (one.id !== 0) events.push(one)
       for (const watcher of watchers) watcher(one)
     },
     watchers: () => watchers.size,

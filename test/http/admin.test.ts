@@ -172,8 +172,9 @@ describe('events', () => {
     const lines = socketClient().lines({ method: 'GET', path: '/events/watch', signal: end.signal })
     const next = lines.next()
     await expect.poll(() => world.watchers()).toBe(1)
-    world.happens({ id: 0, kind: 'progress', message: '3 MB' })
-    expect((await next).value).toMatchObject({ kind: 'progress', message: '3 MB' })
+    const progress = { id: 0, kind: 'step', message: 'blobs progress', data: { bytes: 3, totalBytes: 4 } }
+    world.happens(progress)
+    expect((await next).value).toMatchObject(progress)
     end.abort()
   })
   test('are server-sent events for a browser, which goes on where it was', async () => {
