@@ -9,7 +9,7 @@
  *
  * A second hello opens a second boot and ends nothing; both get a `rival` event. What is only claimed never gives an outcome.
  */
-import type { Compilable } from 'kysely'
+import { type Compilable, sql } from 'kysely'
 import { MusterError } from '../errors.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
@@ -55,7 +55,8 @@ export async function openBoot(context: BootContext, options: NewBoot): Promise<
     .where('outcome', 'is', null)
     .where('step', 'not in', ['kexec', 'report'])
     .where('lastSeenAt', '>', at.getTime() - limits.rivalWithinMs)
-    .where('eventCount', '<', limits.eventsPerBootMax)
+    // Half of a boot's record is its own, however many rivals say hello beside it.
+    .where('eventCount', '<', limits.eventsPerBootMax / 2)
     .orderBy('lastSeenAt', 'desc')
     .limit(8)
     .execute()
@@ -64,8 +65,10 @@ export async function openBoot(context: BootContext, options: NewBoot): Promise<
     .select('id')
     .where('machineId', '=', machineId)
     .where('id', '!=', id)
-    // Whoever never signed anything goes first: a neighbour's hellos cannot push out a boot that is at work.
+    // Whoever never signed anything goes first, then who has the most boots from one address: a neighbour's hellos cannot push
+    // out a boot that is at work, nor one that is silent because its operating system comes up.
     .orderBy((row) => row.case().when('sequence', '>', 0).then(0).else(1).end())
+    .orderBy(sql`row_number() over (partition by address order by sequence > 0 desc, "lastSeenAt" desc)`)
     .orderBy('lastSeenAt', 'desc')
     .limit(1000)
     .offset(limits.bootsPerMachineMax - 1)

@@ -101,7 +101,10 @@ export function createTimeline(options: { database: Database; limits: MachineLim
     return queries
   }
 
-  /** Keeps the newest events that belong to no boot: of one machine, or of none. */
+  /**
+   * Keeps the newest events that belong to no boot: of one machine, or of none. What anybody may claim goes before what this
+   * server knows, or a neighbour's hellos would push out who approved the machine.
+   */
   function trim(machineId: string | undefined): Compilable {
     const of = machineId ?? null
     const keep = machineId === undefined ? limits.eventsWithoutMachineMax : limits.eventsPerMachineMax
@@ -110,6 +113,7 @@ export function createTimeline(options: { database: Database; limits: MachineLim
       .select('id')
       .where('machineId', 'is not distinct from', of)
       .where('bootId', 'is', null)
+      .orderBy((row) => row.case().when('assurance', '=', 'claimed').then(1).else(0).end())
       .orderBy('id', 'desc')
       .limit(1000)
       .offset(keep)

@@ -2,7 +2,8 @@
  * Finds or makes the record that a hello speaks of. Everything a hello says is claimed, so:
  *
  *   - The set of MAC addresses is the anchor. UUID and serial number only corroborate: they can raise a doubt, never join two.
- *   - Records never merge and never split by themselves.
+ *   - Records never merge by themselves, and one that nobody decided on has the addresses of its last hello alone: else a stranger
+ *     who names two machines before they come would make one of them.
  *   - The identifiers of a machine that was decided on (approved, quarantined, retired) are frozen.
  *   - A hello that two decided machines would answer to is an identity conflict: that boot waits for a person.
  */
@@ -152,9 +153,14 @@ export function seenAgain(
     data,
   })
   if (row.enrolment === 'discovered') {
-    const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - known.size))
+    const kept = found.macs.filter((mac) => clean.macs.includes(mac))
+    const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - kept.length))
     const changed = { ...seen, ...observed(request, clean) }
     const queries: Compilable[] = [db.updateTable('machines').set(changed).where('id', '=', row.id)]
+    if (kept.length < known.size)
+      queries.push(
+        db.deleteFrom('machineMacs').where('machineId', '=', row.id).where('mac', 'not in', clean.macs),
+      )
     // An address that another record holds stays with that record.
     const values = added.map((mac) => ({ mac, machineId: row.id }))
     if (values.length > 0)
@@ -164,7 +170,7 @@ export function seenAgain(
           .values(values)
           .onConflict((conflict) => conflict.doNothing()),
       )
-    return { row: { ...row, ...changed }, macs: [...found.macs, ...added].sort(), queries, events: [] }
+    return { row: { ...row, ...changed }, macs: [...kept, ...added].sort(), queries, events: [] }
   }
   const events: NewEvent[] = []
   if (unknown.length > 0)
