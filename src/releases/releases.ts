@@ -82,7 +82,7 @@ export type Releases = AsyncDisposable & {
   acceptTargets(bytes: Uint8Array): Promise<void>
   resignDue(): Promise<ResignResult>
   /** One round of following upstream. @throws as sync.ts says; the state before stays */
-  sync(onProgress?: PullProgress): Promise<void>
+  sync(options?: { onProgress?: PullProgress; signal?: AbortSignal }): Promise<void>
 }
 
 export function createReleases(options: ReleasesOptions): Releases {
@@ -92,7 +92,6 @@ export function createReleases(options: ReleasesOptions): Releases {
   let keys: Keys = {}
   let state: RepositoryState | undefined
   let catalog: Catalog | undefined
-  let expired: MusterError | undefined
   let last: Promise<unknown> = Promise.resolve()
 
   const tools = (): RepositoryTools => {
@@ -112,7 +111,7 @@ export function createReleases(options: ReleasesOptions): Releases {
     state = await open.current()
     if (state === undefined) return
     const trustedRoot = options.upstream?.root ?? state.root.bytes
-    const verified = await verifyKept({
+    const trusted = await verifyKept({
       repository,
       trustedRoot,
       read: open.read,
@@ -120,11 +119,9 @@ export function createReleases(options: ReleasesOptions): Releases {
       nowMs: now(),
       crypto,
     })
-    expired = verified.expired
-    if (expired !== undefined) log.error({ repository, reason: expired.message }, 'metadata has expired')
     const readTarget = (target: Parameters<typeof readTargetBytes>[1]) => readTargetBytes(blobs, target)
     const read = await readCatalog({
-      trusted: verified.trusted,
+      trusted,
       readTarget,
       strict: false,
       isAdmitted: store.isAdmitted,
@@ -133,6 +130,25 @@ export function createReleases(options: ReleasesOptions): Releases {
       log.warn({ repository, reason: message }, 'a target is not offered')
     await admitAgain(read)
     catalog = read
+    const over = expired()
+    if (over !== undefined) log.error({ repository, reason: over.message }, 'metadata has expired')
+  }
+
+  /** Asked of the clock each time: metadata also expires while the server runs, without anybody loading it again. */
+  function expired(): MusterError | undefined {
+    const roles = Object.entries(catalog?.trusted.expires ?? {})
+      .filter(([, expires]) => Date.parse(expires) <= now())
+      .map(([role, expires]) => `${role} (${expires})`)
+    if (roles.length === 0) return undefined
+    const way =
+      options.upstream === undefined
+        ? "sign it again where its key is kept; 'muster tuf status' shows which keys are here"
+        : `it is there again once ${options.upstream.url} can be reached and has signed it again`
+    return new MusterError(
+      'metadata-expired',
+      `Machines refuse metadata of '${repository}' that has expired: ${roles.join(', ')}; ${way}.`,
+      { details: { repository, roles } },
+    )
   }
 
   /** An admission record that was lost is made again, as long as the content is here; what is not stays unserved. */
@@ -188,7 +204,7 @@ export function createReleases(options: ReleasesOptions): Releases {
     },
 
     catalog: () => current().catalog,
-    expired: () => expired,
+    expired,
     metadata: (name) => tools().files.read(name),
 
     target(path) {
@@ -231,13 +247,13 @@ export function createReleases(options: ReleasesOptions): Releases {
         return result
       }),
 
-    sync: (onProgress) =>
+    sync: ({ onProgress, signal } = {}) =>
       oneAtATime(async () => {
         const { upstream, fetch, limits = {} } = options
         if (upstream === undefined || fetch === undefined) {
           throw new MusterError('internal', 'There is no upstream to follow.')
         }
-        await syncOnce({ ...tools(), fetch, limits }, upstream, { state, onProgress })
+        await syncOnce({ ...tools(), fetch, limits, signal }, upstream, { state, onProgress })
         await load()
       }),
 

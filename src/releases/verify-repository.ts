@@ -52,8 +52,7 @@ export function inMemory(
 
 /**
  * Verifies what is on disk at a start. Expired metadata (the uplink or an offline key was away for too long) still tells
- * which releases there are: the site works on, and each machine's own policy says how stale is too stale. It is read as of the
- * last second in which all of it held, and `expired` says what to renew.
+ * which releases there are: it is read as of the last second in which all of it held, and `Releases.expired` says what to renew.
  *
  * @throws MusterError metadata-* for anything but expiry
  */
@@ -64,14 +63,13 @@ export async function verifyKept(options: {
   state: RepositoryState
   nowMs: number
   crypto: Crypto
-}): Promise<{ trusted: TrustedRepository; expired: MusterError | undefined }> {
+}): Promise<TrustedRepository> {
   const { state, nowMs, ...rest } = options
   try {
-    return { trusted: await verifyRepository({ ...rest, nowMs }), expired: undefined }
+    return await verifyRepository({ ...rest, nowMs })
   } catch (error) {
     if (!(error instanceof MusterError) || error.code !== 'metadata-expired') throw error
     const expiries = Object.values(state).map(({ signed }) => Date.parse(signed.expires))
-    const lastGoodMs = Math.min(...expiries) - 1000
-    return { trusted: await verifyRepository({ ...rest, nowMs: lastGoodMs }), expired: error }
+    return verifyRepository({ ...rest, nowMs: Math.min(...expiries) - 1000 })
   }
 }

@@ -60,6 +60,17 @@ describe('metadata whose keys are here', () => {
 })
 
 describe('metadata whose key is offline', () => {
+  it('is said to have expired while the server runs, not only at its next start', async () => {
+    await takeOffline('root', 'targets')
+    await later(179 * dayMs)
+    expect(site.releases.expired()).toBeUndefined()
+    await later(181 * dayMs)
+    expect(site.releases.expired()).toMatchObject({
+      code: 'metadata-expired',
+      message: expect.stringMatching(/ targets \(\S+Z\).*; sign it again/),
+    })
+  })
+
   it('warns at a half, three quarters and seven eighths of its life, and when it has ended', async () => {
     await takeOffline('root', 'targets')
     const passed = async (ms: number) => (await later(ms)).warnings.map(({ role, passed }) => [role, passed])
