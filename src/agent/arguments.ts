@@ -25,10 +25,18 @@ export function checkArguments(args: readonly string[], allowed: readonly string
   }
 }
 
+/**
+ * Both may name a device by its address (`uart8250,mmio,0x…`), and the kernel then writes there, whatever it is: Linux,
+ * drivers/tty/serial/earlycon.c. So a wildcard covers names and speeds; an address is signed, or stands in the policy as it is.
+ */
+const addressable = /^(?:console|earlycon)=/
+const withoutAddress = /^[a-z]+=[A-Za-z0-9:._-]*(?:,[1-9]\d{0,6}[neo]?[5-8]?r?)?$/
+
 function matches(argument: string, name: string, pattern: string): boolean {
+  if (argument === pattern) return true
+  if (addressable.test(argument) && !withoutAddress.test(argument)) return false
   if (pattern.endsWith('=*')) return argument.includes('=') && name === pattern.slice(0, -2)
-  if (pattern.endsWith('.*')) return name.startsWith(pattern.slice(0, -1)) && name.length > pattern.length - 1
-  return argument === pattern
+  return pattern.endsWith('.*') && name.startsWith(pattern.slice(0, -1)) && name.length > pattern.length - 1
 }
 
 /**

@@ -15,7 +15,9 @@ describe('kernel arguments of a plan', () => {
     'console=ttyS0,115200',
     'quiet',
     'earlycon',
-    'earlycon=pl011,0x9000000',
+    'console=tty0',
+    'console=ttyAMA0,115200n8r',
+    'earlycon=efifb',
     'muster.hello=poweroff',
     'ip=dhcp',
   ])('%s passes the default policy', (argument) => {
@@ -45,6 +47,19 @@ describe('kernel arguments of a plan', () => {
     `muster.x=${'a'.repeat(256)}`,
   ])('%j is refused by the default policy', (argument) => {
     expect(() => checkArguments([argument], defaultArgumentPolicy)).toThrow(refused('argument-refused'))
+  })
+
+  test.each([
+    'console=uart8250,mmio,0x1000000,115200n8',
+    'console=uart8250,io,0xcf9',
+    'console=uart,mmio32,16777216',
+    'earlycon=pl011,0x9000000',
+    'earlycon=pl011,mmio32,0x9000000',
+    'earlycon=uart8250,io,0x3f8',
+    'earlycon=uart,16777216,115200',
+  ])('%s aims the kernel at an address, which no wildcard covers', (argument) => {
+    expect(() => checkArguments([argument], defaultArgumentPolicy)).toThrow(refused('argument-refused'))
+    expect(() => checkArguments([argument], [argument])).not.toThrow()
   })
 
   test('a policy cannot allow another first program', () => {
