@@ -18,6 +18,7 @@ import { prepareDataFolder } from './setup/data-folder.ts'
 import { createDeciders } from './setup/deciders.ts'
 import type { Missing } from './setup/first-start.ts'
 import { greeting } from './setup/greeting.ts'
+import { databaseLimitsOf } from './setup/limits.ts'
 import { type Listening, listen, type Ports } from './setup/listeners.ts'
 import { type Paths, pathsOf } from './setup/paths.ts'
 import { prepareServer } from './setup/prepare.ts'
@@ -59,7 +60,9 @@ export async function serve(options: ServeOptions): Promise<Running> {
 
   // What is on disk.
   await prepareDataFolder(paths)
-  const database = stack.use(await openDatabase({ path: paths.database, log, now }))
+  const database = stack.use(
+    await openDatabase({ path: paths.database, log, now, limits: databaseLimitsOf(config) }),
+  )
   const { verifyOnOpen } = config.store
   const blobs = await createBlobStore({ directory: paths.blobs, log, verifyOnOpen })
   const store = await createStore({ directory: paths.store, blobs, log })
@@ -110,6 +113,7 @@ async function adminPlane(facts: Omit<AdminFacts, 'version'>, token: AdminToken,
     version,
     token,
     log,
+    limits: facts.config.admin,
     ...(isLoopbackHost(facts.config.admin.host) ? {} : { tls: facts.tls }),
     deciders: adminDeciders({ ...facts, version }),
   })

@@ -99,6 +99,13 @@ export const configSchema = z.strictObject({
   admin: section({
     host: host('127.0.0.1', 'Address of the admin plane'),
     port: port(9443, 'Port of the admin plane (API, metrics, health)'),
+    connectionsMax: count(256, 65_536, 'Connections open at once'),
+    headersTimeoutMs: count(30_000, 600_000, 'How long a client may take to send the head of its request'),
+    bodyBytesMax: count(
+      1_048_576,
+      67_108_864,
+      'Greatest body of a request, except blobs, which are streamed',
+    ),
   }),
   image: section({
     prepare: flag(true, 'Whether the first start makes agent, boot loaders and the hello image'),
@@ -161,6 +168,14 @@ export const configSchema = z.strictObject({
       .describe(
         'Registries by host or host:port that differ: plainHttp: true, ca: a file of PEM certificates, authRealms: [hosts of its token service]',
       ),
+    attemptsMax: count(5, 100, 'Tries of one request to a registry or an upstream, the first included'),
+    backoffMs: count(500, 60_000, 'First wait between tries; doubles each time, with jitter'),
+    backoffMsMax: count(20_000, 600_000, 'Longest wait between tries'),
+    retryAfterMsMax: count(120_000, 3_600_000, 'Longest Retry-After that is waited for'),
+    responseTimeoutMs: count(30_000, 600_000, "From a request to its reply's head"),
+    stallTimeoutMs: count(30_000, 600_000, 'Without stallBytes in this time a connection counts as broken'),
+    stallBytes: count(65_536, 1_048_576, 'What has to arrive within stallTimeoutMs'),
+    brokenMax: count(5, 100, 'Broken connections in a row before a blob is given up'),
   }),
   enrolment: section({
     mode: z
@@ -197,6 +212,11 @@ export const configSchema = z.strictObject({
   }),
   profiles: section({ countMax: count(1000, 100_000, 'Profiles kept') }),
   clusters: section({ countMax: count(100, 100_000, 'Clusters kept') }),
+  database: section({
+    lockTimeoutMs: count(2000, 60_000, 'How long another server that is going down is waited for'),
+    unitsPerCommitMax: count(512, 65_536, 'Writes that share one commit'),
+    cachedStatementsMax: count(256, 65_536, 'Prepared statements kept'),
+  }),
   store: section({
     verifyOnOpen: flag(true, 'Whether a blob is hashed again when first opened; off only for fault tests'),
   }),

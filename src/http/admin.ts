@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import swagger from '@fastify/swagger'
 import fastify, { type FastifyInstance } from 'fastify'
 import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createAccessCheck, type LocalSockets } from './admin-access.ts'
@@ -35,7 +36,12 @@ export type AdminDeciders = {
   status: StatusDeciders
 }
 
-export const adminLimits = { connections: 256, headersTimeoutMs: 30_000, bodyBytes: 2 ** 20 } as const
+export type AdminLimits = Pick<Config['admin'], 'connectionsMax' | 'headersTimeoutMs' | 'bodyBytesMax'>
+export const adminLimits: AdminLimits = {
+  connectionsMax: 256,
+  headersTimeoutMs: 30_000,
+  bodyBytesMax: 2 ** 20,
+}
 
 export type AdminPlane = {
   app: FastifyInstance
@@ -54,10 +60,13 @@ export async function createAdminPlane(options: {
   /** For an address that is not loopback: the token must not travel in the clear. */
   tls?: TlsIdentity
   metrics?: Metrics
+  limits?: AdminLimits
 }): Promise<AdminPlane> {
   const { version, token, deciders, log, tls, metrics = createMetrics({ version }) } = options
+  const { limits = adminLimits } = options
   const localSockets: LocalSockets = new WeakSet()
-  const app = await createApp({ version, log, tls, access: createAccessCheck({ token, localSockets }) })
+  const access = createAccessCheck({ token, localSockets })
+  const app = await createApp({ version, log, tls, limits, access })
   metrics.watch(app, 'admin')
   const machines = machineRoutes(deciders.machines)
   const boots = bootRoutes({ boots: deciders.boots, events: deciders.events, log })
@@ -112,18 +121,19 @@ async function createApp(options: {
   version: string
   log: Log
   tls: TlsIdentity | undefined
+  limits: AdminLimits
   access: ReturnType<typeof createAccessCheck>
 }): Promise<FastifyInstance> {
-  const { version, log, tls, access } = options
+  const { version, log, tls, limits, access } = options
   const app = fastify({
-    bodyLimit: adminLimits.bodyBytes,
+    bodyLimit: limits.bodyBytesMax,
     forceCloseConnections: true,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 256 },
     ...(tls === undefined ? {} : { https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' } }),
   }) as unknown as FastifyInstance
-  app.server.maxConnections = adminLimits.connections
-  app.server.headersTimeout = adminLimits.headersTimeoutMs
+  app.server.maxConnections = limits.connectionsMax
+  app.server.headersTimeout = limits.headersTimeoutMs
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))

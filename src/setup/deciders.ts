@@ -20,7 +20,7 @@ import type { Database } from '../store/database.ts'
 import type { Store } from '../store/store.ts'
 import { isDemonstration } from './demonstration.ts'
 import { hasAgent } from './first-start.ts'
-import { machineLimitsOf } from './limits.ts'
+import { machineLimitsOf, registryLimitsOf } from './limits.ts'
 import type { Ports } from './listeners.ts'
 import type { Paths } from './paths.ts'
 
@@ -54,6 +54,7 @@ export async function createDeciders(parts: DeciderParts) {
     log,
     upstream: await readUpstream(config),
     fetch: parts.fetch,
+    limits: registryLimitsOf(config),
   })
   const limits = machineLimitsOf(config)
   const clusters = createClusters({ database, now, max: limits.clustersMax })

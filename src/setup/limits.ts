@@ -1,6 +1,9 @@
 /** Settings in the words of the rooms that they bound. The types demand all: a new limit without a setting does not compile. */
 import type { Config } from '../config/schema.ts'
 import type { MachineLimits } from '../machines/limits.ts'
+import type { BlobLimits } from '../oci/blob-reader.ts'
+import type { SendLimits } from '../oci/send.ts'
+import type { DatabaseLimits } from '../store/database.ts'
 import type { TftpLimits } from '../tftp/limits.ts'
 
 export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles }: Config): MachineLimits {
@@ -45,5 +48,26 @@ export function tftpLimitsOf({ tftp }: Pick<Config, 'tftp'>): TftpLimits {
     minRetransmitMs: tftp.retransmitMsMin,
     maxRetransmitMs: tftp.retransmitMsMax,
     giveUpAfterMs: tftp.giveUpMs,
+  }
+}
+
+export function registryLimitsOf({ registry }: Pick<Config, 'registry'>): SendLimits & BlobLimits {
+  return {
+    attemptsMax: registry.attemptsMax,
+    backoffMs: registry.backoffMs,
+    backoffMaxMs: registry.backoffMsMax,
+    retryAfterMaxMs: registry.retryAfterMsMax,
+    responseTimeoutMs: registry.responseTimeoutMs,
+    failuresMax: registry.brokenMax,
+    progressBytes: registry.stallBytes,
+    stallTimeoutMs: registry.stallTimeoutMs,
+  }
+}
+
+export function databaseLimitsOf({ database }: Pick<Config, 'database'>): DatabaseLimits {
+  return {
+    lockTimeoutMs: database.lockTimeoutMs,
+    unitsPerCommit: database.unitsPerCommitMax,
+    cachedStatements: database.cachedStatementsMax,
   }
 }

@@ -5,6 +5,7 @@ import { MusterError } from '../errors.ts'
 import { dockerCredentials } from '../oci/docker-config.ts'
 import { createRegistryClient, type RegistryClient } from '../oci/registry.ts'
 import { createTransport, type Fetch, type RegistryHosts } from '../oci/transport.ts'
+import { registryLimitsOf } from './limits.ts'
 
 export type Registries = AsyncDisposable & { client: RegistryClient; fetch: Fetch }
 
@@ -25,6 +26,7 @@ export function createRegistries({ config, proxy }: Pick<LoadedConfig, 'config' 
   const client = createRegistryClient({
     fetch: transport.fetch,
     hosts,
+    limits: registryLimitsOf(config),
     ...(credentials === undefined
       ? {}
       : { credentials: dockerCredentials(read('registry.credentials', credentials)) }),
