@@ -35,6 +35,7 @@ const waitFor = new Set([
   'cluster-not-found',
   'cluster-invalid',
   'key-not-found',
+  'key-invalid',
 ])
 
 export function createPlanner(options: PlannerOptions) {

@@ -42,6 +42,8 @@ export type SyncTools = {
   limits?: Partial<SendLimits>
   now: () => number
   log: Log
+  /** Ends the run between two pieces of it; the next run goes on from there. */
+  signal?: AbortSignal | undefined
 }
 
 const metadataTimeoutMs = 60_000
@@ -153,12 +155,12 @@ function toBlob(target: VerifiedTarget): BlobDescriptor {
 
 /** Upstream over HTTP, as untrusted as any mirror. */
 function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
-  const { fetch, limits, log, now } = tools
+  const { fetch, limits, log, now, signal } = tools
   const sender = createSender({ fetch, log, now, ...(limits === undefined ? {} : { limits }) })
   return {
     async metadata(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
       const address = `${url}/metadata/${name}`
-      const reply = await sender.send(address, { method: 'GET', headers: {} })
+      const reply = await sender.send(address, { method: 'GET', headers: {}, ...(signal && { signal }) })
       // A store behind a CDN answers 403 for what is not there.
       if (reply.status === 404 || reply.status === 403) {
         reply.abort()
@@ -184,19 +186,24 @@ function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
       return readBlob({
         descriptor: { ...blob, mediaType: 'application/octet-stream' },
         offset,
-        open: (start) => openBlob(sender, address, start),
-        backoff: (failures) => sender.backoff(failures),
+        open: (start) => openBlob(sender, address, start, signal),
+        backoff: (failures) => sender.backoff(failures, signal),
         limits: defaultBlobLimits,
-        signal: undefined,
+        signal,
         location: url,
       })
     },
   }
 }
 
-async function openBlob(sender: ReturnType<typeof createSender>, address: string, start: number) {
+async function openBlob(
+  sender: ReturnType<typeof createSender>,
+  address: string,
+  start: number,
+  signal: AbortSignal | undefined,
+) {
   const headers: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {}
-  const reply = await sender.send(address, { method: 'GET', headers })
+  const reply = await sender.send(address, { method: 'GET', headers, ...(signal && { signal }) })
   if (reply.status === 200 || reply.status === 206) return reply
   reply.abort()
   throw new MusterError(

@@ -21,6 +21,7 @@ export function startTimers(options: {
   const { blobs, config, log, machines, now, releases } = options
   const follows = config.releases.upstream !== undefined
   const underWay = new Set<Promise<void>>()
+  const stop = new AbortController()
 
   /** Runs `work` now and then every so often; a round that is still under way is not begun again. */
   function every(ms: number, what: string, work: () => Promise<unknown>): NodeJS.Timeout {
@@ -30,9 +31,10 @@ export function startTimers(options: {
       running = true
       const done = work()
         .then(() => {})
-        .catch((error: unknown) =>
-          log.error({ err: error, code: errorCodeOf(error) }, `${what} failed; the next round tries again`),
-        )
+        .catch((error: unknown) => {
+          if (stop.signal.aborted) return
+          log.error({ err: error, code: errorCodeOf(error) }, `${what} failed; the next round tries again`)
+        })
         .finally(() => {
           running = false
           underWay.delete(done)
@@ -60,12 +62,16 @@ export function startTimers(options: {
       blobs.removeStale({ maxAgeMs: stalePartialMs }),
     ),
     follows
-      ? every(config.releases.pollSeconds * 1000, 'following upstream', () => releases.sync())
+      ? every(config.releases.pollSeconds * 1000, 'following upstream', () =>
+          // An upstream that is away is tried for a while; nobody waits for that when the server stops.
+          releases.sync({ signal: stop.signal }),
+        )
       : every(minuteMs, 'signing metadata again', signAgain),
   ]
   return {
     async [Symbol.asyncDispose]() {
       for (const timer of timers) clearInterval(timer)
+      stop.abort()
       await Promise.allSettled(underWay)
     },
   }
