@@ -143,7 +143,8 @@ async function requestRest(
       response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${have}-`)
     if ((response.status !== 200 && !goesOn) || response.body === null) {
       await response.body?.cancel()
-      await rm(partial, { force: true })
+      // What is here fits no answer to a Range. A gateway that is away for a moment (5xx) says nothing about it.
+      if (response.status === 206 || response.status === 416) await rm(partial, { force: true })
       return { missing: false, problem: `HTTP ${response.status}` }
     }
     await using file = await open(partial, goesOn ? 'a' : 'w')

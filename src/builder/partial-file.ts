@@ -31,10 +31,13 @@ export async function givePartialBack(file: string, own: string): Promise<void> 
   await rename(own, `${file}.partial`).catch(() => undefined)
 }
 
-/** Replaces a file: a reader sees the old one or the new one, whole, also when two write it at once. */
+/**
+ * Replaces a file: a reader sees the old one or the new one, whole, also when two write it at once, and after a power cut: what
+ * says that it is made comes later, and must not outlive it.
+ */
 export async function replaceFile(path: string, bytes: string | Uint8Array): Promise<void> {
   const fresh = `${path}.new-${randomUUID().slice(0, 8)}`
-  await writeFile(fresh, bytes)
+  await writeFile(fresh, bytes, { flush: true })
   await rename(fresh, path)
 }
 

@@ -109,6 +109,18 @@ describe('a download that breaks off', () => {
     expect(second.ranges).toEqual(['bytes=50000-'])
   })
 
+  test('goes on where it was after a mirror was too busy for a moment', async () => {
+    const breaks = breaksAt(70_000)
+    let asked = 0
+    const { url, ranges } = await mirror((request, response) => {
+      asked += 1
+      if (asked === 2) response.writeHead(503).end()
+      else breaks(request, response)
+    })
+    await fetchItem([url], { attempts: 3 })
+    expect(ranges).toEqual([undefined, 'bytes=70000-', 'bytes=70000-'])
+  })
+
   test('goes on after the process was killed', async () => {
     // No process has this number: Linux stops at 2^22.
     await writeFile(join(cacheDir, `${file}.partial-9999999-1-abc`), bytes.subarray(0, 60_000))
