@@ -6,7 +6,7 @@
  *     files/<name>                   the operator's folder            unverified, theirs
  */
 import type { FileHandle } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { MusterError } from '../errors.ts'
 import { openBelow, printable } from './operator-files.ts'
@@ -27,10 +27,12 @@ export type BootFiles = { open(name: string): Promise<BootFile> }
 const streamChunkBytes = 1_048_576
 
 export function createBootFiles(options: {
+  /** data/boot: what stands beside it is the server's own. */
   bootDirectory: string
   operatorDirectory?: string | undefined
 }): BootFiles {
   const { bootDirectory, operatorDirectory } = options
+  const dataDirectory = dirname(bootDirectory)
   return {
     /** @throws MusterError file-not-found, access-denied */
     async open(name) {
@@ -42,7 +44,7 @@ export function createBootFiles(options: {
             `'${printable(path)}': no files folder is served; start with --files DIR.`,
           )
         }
-        return toBootFile(await openBelow(operatorDirectory, path.slice('files/'.length)))
+        return toBootFile(await openBelow(operatorDirectory, path.slice('files/'.length), dataDirectory))
       }
       if (/^agent\/(amd64|arm64)\/(kernel|initramfs)$/.test(path))
         return toBootFile(await openBelow(bootDirectory, path))

@@ -20,7 +20,11 @@ export type FirmwareFacts = {
 }
 
 /** iPXE's `${buildarch}` in our words. 32-bit builds run on 64-bit machines, and that is all that we have agents for. */
-const architectures: Readonly<Record<string, Arch>> = { i386: 'amd64', x86_64: 'amd64', arm64: 'arm64' }
+const architectures = new Map<string, Arch>([
+  ['i386', 'amd64'],
+  ['x86_64', 'amd64'],
+  ['arm64', 'arm64'],
+])
 
 export function createFirmwareScripts(options: {
   /** Host that machines reach this server at; undefined: the address they came to. */
@@ -48,7 +52,7 @@ export function createFirmwareScripts(options: {
     ): Promise<string> {
       const mac = normaliseMac(String(query['mac'] ?? ''))
       if (mac === undefined) return skip('this machine did not say its MAC address')
-      const arch = architectures[String(query['buildarch'] ?? 'x86_64')]
+      const arch = architectures.get(String(query['buildarch'] ?? 'x86_64'))
       if (arch === undefined) return skip(`there is no agent for ${String(query['buildarch'])}`)
       const machine = await facts.findByMac(mac)
       const eligibility = machine === undefined ? undefined : (await facts.explain(machine)).eligibility

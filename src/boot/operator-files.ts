@@ -12,9 +12,11 @@ export type OpenFile = { handle: FileHandle; size: number; modifiedMs: number }
 /**
  * Opens a regular file below `folder`. The name is attacker-controlled: it is checked by shape first, and after opening
  * the kernel is asked what was really opened, so that neither `..` nor a symbolic link leads out of the folder.
+ * @param secret a folder that may lie below `folder` and is never served: keys and the database stand in it. Where `folder` lies
+ * in it, somebody chose just that part.
  * @throws MusterError file-not-found, access-denied
  */
-export async function openBelow(folder: string, name: string): Promise<OpenFile> {
+export async function openBelow(folder: string, name: string, secret?: string): Promise<OpenFile> {
   const segments = name.split('/')
   const odd = segments.some((part) => part === '' || part === '.' || part === '..' || part.startsWith('.'))
   if (odd || /[\0\\]/.test(name) || name.length > 255) {
@@ -42,12 +44,23 @@ export async function openBelow(folder: string, name: string): Promise<OpenFile>
         `'${printable(name)}' is a link that leads out of the files folder; copy the file into it instead.`,
       )
     }
+    if (secret !== undefined && (await isSecret(real, root, secret))) {
+      throw new MusterError(
+        'access-denied',
+        `'${printable(name)}' lies in the server's own data folder, which is not served; give --files a folder of its own.`,
+      )
+    }
     if (!stat.isFile()) throw new MusterError('file-not-found', `'${printable(name)}' is not a regular file.`)
     return { handle, size: stat.size, modifiedMs: Math.trunc(stat.mtimeMs) }
   } catch (error) {
     await handle.close()
     throw error
   }
+}
+
+async function isSecret(real: string, root: string, secret: string): Promise<boolean> {
+  const below = `${await realpath(secret).catch(() => secret)}${sep}`
+  return real.startsWith(below) && !root.startsWith(below)
 }
 
 /** A hostile name, made fit for a log line. */

@@ -86,3 +86,27 @@ describe('names that firmware asks for', () => {
     })
   })
 })
+
+describe('a files folder that holds the data folder', () => {
+  const around = mkdtempSync(join(tmpdir(), 'muster-around-'))
+  const data = join(around, 'data')
+  mkdirSync(join(data, 'keys/main'), { recursive: true })
+  mkdirSync(join(data, 'files'))
+  writeFileSync(join(data, 'keys/main/root.pem'), 'secret')
+  writeFileSync(join(data, 'muster.sqlite'), 'secret')
+  writeFileSync(join(data, 'files/vmlinuz'), 'kernel')
+  writeFileSync(join(around, 'vmlinuz'), 'kernel')
+  symlinkSync('data/keys', join(around, 'kernels'))
+  const openFrom = (operatorDirectory: string, name: string) =>
+    createBootFiles({ bootDirectory: join(data, 'boot'), operatorDirectory }).open(name)
+
+  test('serves no key and no database, by whatever name', async () => {
+    for (const name of ['data/keys/main/root.pem', 'kernels/main/root.pem', 'data/muster.sqlite'])
+      await expect(openFrom(around, `files/${name}`), name).rejects.toMatchObject({ code: 'access-denied' })
+    await expect(openFrom(data, 'files/keys/main/root.pem')).rejects.toMatchObject({ code: 'access-denied' })
+  })
+  test('serves what else is there, and a folder made for files inside the data folder', async () => {
+    await (await openFrom(around, 'files/vmlinuz')).close()
+    await (await openFrom(join(data, 'files'), 'files/vmlinuz')).close()
+  })
+})

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { createFirmwareScripts } from '../../src/boot/firmware.ts'
 import { encodeIpxe, ipxeScript } from '../../src/boot/script.ts'
 import { reachableHost } from '../../src/boot/urls.ts'
 
@@ -42,6 +43,28 @@ chain --replace autoexec.ipxe
       }),
     )
   })
+})
+
+describe('what firmware says of itself', () => {
+  const scripts = createFirmwareScripts({
+    advertise: undefined,
+    agentArguments: [],
+    ports: () => ({ firmware: 8080, agent: 8443 }),
+    facts: {
+      findByMac: async () => undefined,
+      explain: async () => ({ eligibility: { status: 'skip', reason: 'not asked' } }),
+      hasAgent: async () => true,
+    },
+  })
+  test.each(['constructor', '__proto__', 'toString', 'riscv64', '../../keys', ['x86_64', 'x86_64']])(
+    'an architecture called %j finds no agent',
+    async (buildarch) => {
+      const query = { mac: '52:54:00:12:34:56', buildarch }
+      const script = await scripts.machine(query, { serverAddress: '192.0.2.1' })
+      expect(script).toContain('echo Muster: there is no agent for')
+      expect(script).not.toContain('kernel')
+    },
+  )
 })
 
 describe('the host that a machine is told', () => {
