@@ -186,8 +186,9 @@ export function createBlobStore(options: {
         for (const name of await readdir(folder)) {
           if (writers.has(`sha256:${name}`)) continue
           const path = join(folder, name)
-          const found = await stat(path)
-          if (now() - found.mtimeMs <= maxAgeMs) continue
+          // A writer may have finished between the two: then it is a partial no more.
+          const found = await stat(path).catch(() => undefined)
+          if (found === undefined || now() - found.mtimeMs <= maxAgeMs) continue
           await rm(path, { force: true })
           removed += 1
         }

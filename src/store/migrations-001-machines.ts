@@ -1,4 +1,5 @@
 /** Schema 1: machines, their boots and events, profiles, clusters, settings. Columns are explained in schema.ts. */
+import { sql } from 'kysely'
 import type { Migration } from './migrations.ts'
 
 export const migration001: Migration = {
@@ -67,6 +68,13 @@ export const migration001: Migration = {
       .addColumn('console', 'text')
       .execute()
     await index('boots', ['machineId', 'openedAt'])
+    // Finds those that fell silent, every minute, among all that ever were.
+    await db.schema
+      .createIndex('boots_under_way')
+      .on('boots')
+      .column('lastSeenAt')
+      .where(sql.ref('outcome'), 'is', null)
+      .execute()
     // The same hello again is the same boot: a reply was lost.
     await db.schema
       .createIndex('boots_hello')

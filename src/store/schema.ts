@@ -79,7 +79,7 @@ export type EventRow = {
 /** `document` is JSON, as it was put. */
 export type DocumentRow = { name: string; document: string; updatedAt: number }
 
-/** One-of-a-kind values of the server (the hash of the admin token, …). */
+/** One-of-a-kind values of the server; nothing is kept here yet. */
 export type SettingRow = { key: string; value: string }
 
 export type MigrationRow = { number: number; name: string; appliedAt: number }

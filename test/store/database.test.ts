@@ -3,6 +3,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../../src/log.ts'
 import { isDuplicate, openDatabase } from '../../src/store/database.ts'
@@ -185,6 +186,18 @@ describe('writes at the same time', () => {
     await expect(failing).rejects.toThrow('changed my mind')
     await db.transaction().execute((inside) => inside.insertInto('settings').values(setting('b')).execute())
     expect(await db.selectFrom('settings').select('key').execute()).toEqual([{ key: 'b' }])
+  })
+
+  test('boots that fell silent are found without reading all that ever were', async () => {
+    await using database = await open()
+    const query = database.db
+      .selectFrom('boots')
+      .select('id')
+      .where('outcome', 'is', null)
+      .where('lastSeenAt', '<', 0)
+      .compile()
+    const plan = await sql.raw(`explain query plan ${query.sql.replace('?', '0')}`).execute(database.db)
+    expect(JSON.stringify(plan.rows)).toContain('USING INDEX boots_under_way')
   })
 
   test('a thousand writers share few commits', async () => {
