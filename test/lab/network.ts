@@ -16,7 +16,11 @@ export function makeBridge(taps: number): string[] {
     'link set lo up',
     'link add br0 type bridge',
     `address add ${serverAddress}/24 dev br0`,
-    ...names.flatMap((name) => [`tuntap add ${name} mode tap`, `link set ${name} master br0`, `link set ${name} up`]),
+    ...names.flatMap((name) => [
+      `tuntap add ${name} mode tap`,
+      `link set ${name} master br0`,
+      `link set ${name} up`,
+    ]),
     'link set br0 up',
   ]
   for (const command of commands) execFileSync(ip, command.split(' '))
@@ -49,6 +53,7 @@ export async function startDnsmasq(bootLines: string[]): Promise<AsyncDisposable
 
 function required(name: string): string {
   const path = tool(name)
-  if (path === undefined) throw new Error(`${name} is missing: apt-get install ${name === 'ip' ? 'iproute2' : name}`)
+  if (path === undefined)
+    throw new Error(`${name} is missing: apt-get install ${name === 'ip' ? 'iproute2' : name}`)
   return path
 }

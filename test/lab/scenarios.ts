@@ -13,7 +13,14 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       const [tap] = makeBridge(1)
       await using _dhcp = await startDnsmasq([`dhcp-boot=autoexec.ipxe,muster,${serverAddress}`])
       const result = await bootWholly({
-        settings: { 'firmware.host': '0.0.0.0', 'agent.host': '0.0.0.0', 'tftp.host': '0.0.0.0', 'tftp.port': '69', 'firmware.port': '8080', 'tftp.enabled': 'true' },
+        settings: {
+          'firmware.host': '0.0.0.0',
+          'agent.host': '0.0.0.0',
+          'tftp.host': '0.0.0.0',
+          'tftp.port': '69',
+          'firmware.port': '8080',
+          'tftp.enabled': 'true',
+        },
         network: { kind: 'tap', name: tap as string },
         mac,
         print: console.log,
