@@ -5,10 +5,11 @@
  *     data/keys/admin-token      sha256:<64 hex>            mode 0600
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { writeFileDurably } from '../store/durable-files.ts'
 
 export type AdminToken = {
   /** The token itself, only when this call made it: print it once. */
@@ -80,18 +81,9 @@ function damaged(path: string, cause?: unknown): MusterError {
 }
 
 async function writeHash(path: string, hash: Buffer): Promise<void> {
-  const temporary = `${path}.writing`
   try {
-    await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
-    await rm(temporary, { force: true })
-    const file = await open(temporary, 'wx', 0o600)
-    try {
-      await file.writeFile(`sha256:${hash.toString('hex')}\n`)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await writeFileDurably(path, Buffer.from(`sha256:${hash.toString('hex')}\n`), 0o600)
   } catch (cause) {
     throw new MusterError(
       'data-unwritable',

@@ -5,10 +5,10 @@
 import 'reflect-metadata'
 import { createHash, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { X509CertificateGenerator } from '@peculiar/x509'
 import { MusterError } from '../errors.ts'
+import { writeFileDurably } from '../store/durable-files.ts'
 
 export type TlsIdentity = {
   /** PEM, PKCS#8. */
@@ -63,6 +63,7 @@ async function makeIdentity(keyPath: string, certificatePath: string): Promise<v
   })
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
   const pem = `-----BEGIN PRIVATE KEY-----\n${pkcs8.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END PRIVATE KEY-----\n`
-  await writeFile(certificatePath, certificate.toString('pem'), { mode: 0o644 })
-  await writeFile(keyPath, pem, { mode: 0o600, flag: 'wx' })
+  await writeFileDurably(certificatePath, Buffer.from(certificate.toString('pem')))
+  // Last, and whole or not at all: half a key would be refused at every later start.
+  await writeFileDurably(keyPath, Buffer.from(pem), 0o600)
 }

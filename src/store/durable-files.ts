@@ -9,14 +9,15 @@ import { basename, dirname, join } from 'node:path'
 /** Leftovers of a killed write are called so, beside the file they were to become. */
 const temporarySuffix = '.writing'
 
-export async function writeFileDurably(path: string, bytes: Uint8Array): Promise<void> {
+/** `mode`: of the new file from its first moment on, whatever the old one had. */
+export async function writeFileDurably(path: string, bytes: Uint8Array, mode = 0o644): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
   const temporary = join(
     dirname(path),
     `.${basename(path)}.${randomBytes(6).toString('hex')}${temporarySuffix}`,
   )
   try {
-    const file = await open(temporary, 'wx', 0o644)
+    const file = await open(temporary, 'wx', mode)
     try {
       await file.writeFile(bytes)
       await file.sync()
