@@ -18,6 +18,7 @@ import { type EventsRequest, eventsRequest, type ReportRequest, reportRequest } 
 import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/hello.ts'
 import type { PlanReply } from '../protocol/plan.ts'
 import { answerError } from './answer-error.ts'
+import { shareConnections } from './connections.ts'
 import type { TlsIdentity } from './tls.ts'
 
 /** Where a request came from and where it arrived. */
@@ -35,18 +36,31 @@ export type AgentDeciders = {
 
 type BootParams = { boot: string }
 
+/** Agents ask one thing at a time and close: what stays open is no agent. */
+const idleTimeoutMs = 60_000
+const handshakeTimeoutMs = 10_000
+
 export async function createAgentPlane(options: {
   tls: TlsIdentity
   limits: Config['agent']
   deciders: AgentDeciders
   log: Log
+  /** Connections open at once. */
+  connectionsMax?: number
 }): Promise<FastifyInstance> {
-  const { deciders, limits, log, tls } = options
+  const { connectionsMax = 4096, deciders, limits, log, tls } = options
   const app = fastify({
-    https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' },
+    https: {
+      key: tls.key,
+      cert: tls.certificate,
+      minVersion: 'TLSv1.2',
+      handshakeTimeout: handshakeTimeoutMs,
+    },
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: 30_000,
+    connectionTimeout: idleTimeoutMs,
   }) as unknown as FastifyInstance
+  shareConnections(app.server, connectionsMax)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>
     answerError(new MusterError('file-not-found', 'There is nothing here.'), request, reply, log),

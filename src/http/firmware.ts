@@ -19,6 +19,7 @@ import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { answerError } from './answer-error.ts'
+import { shareConnections } from './connections.ts'
 import { type Content, serveContent } from './serve-content.ts'
 
 /** What the plane asks of the deciders. Undefined: there is no such thing. */
@@ -52,11 +53,13 @@ export function createFirmwarePlane(options: {
   const { deciders, limits, log } = options
   const app = fastify({
     requestTimeout: limits.requestTimeoutMs,
+    // A client that takes nothing for so long gives its connection up.
+    connectionTimeout: 2 * limits.requestTimeoutMs,
     bodyLimit: 1,
     exposeHeadRoutes: true,
     routerOptions: { maxParamLength: 512 },
   })
-  app.server.maxConnections = limits.connectionsMax
+  shareConnections(app.server, limits.connectionsMax)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>
     answerError(
