@@ -34,7 +34,10 @@ export type RepositoryFiles = {
   current(): Promise<RepositoryState | undefined>
   /** Root versions that are here, ascending. */
   rootVersions(): Promise<number[]>
-  /** Writes files by name: roots first, timestamp.json last. Whatever is interrupted leaves the state before. */
+  /**
+   * Writes files by name: roots first, timestamp.json last. Whatever is interrupted leaves the state before.
+   * @throws MusterError `store-failed` when the disk refuses
+   */
   commit(files: ReadonlyMap<string, Uint8Array>): Promise<void>
 }
 
@@ -53,6 +56,15 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw error
+    }
+  }
+
+  async function write(name: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeFileDurably(join(directory, name), bytes)
+    } catch (cause) {
+      const sentence = `${name} could not be written: ${(cause as Error).message}. See to the disk of ${directory}, then try again; what was served before is served on.`
+      throw new MusterError('store-failed', sentence, { cause, details: { directory, name } })
     }
   }
 
@@ -100,7 +112,7 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
     async commit(files) {
       for (const [name, bytes] of inOrder(files)) {
         if (!namePattern.test(name)) throw new MusterError('internal', `"${name}" is not a metadata file.`)
-        await writeFileDurably(join(directory, name), bytes)
+        await write(name, bytes)
       }
       await removeOld('targets')
       await removeOld('snapshot')
