@@ -20,7 +20,7 @@ export function createAccessCheck(options: {
   return async function checkAccess(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const access: Access = request.routeOptions.config?.access ?? 'token'
     if (access === 'public' || localSockets.has(request.raw.socket)) return
-    if (access === 'loopback' && isLoopback(request.raw.socket.remoteAddress)) return
+    if (access === 'loopback' && isFromHere(request)) return
     const presented = /^Bearer +(\S{1,256})$/i.exec(request.headers.authorization ?? '')?.[1]
     if (presented !== undefined && token.verify(presented)) return
     reply.header('www-authenticate', 'Bearer realm="muster"')
@@ -33,11 +33,20 @@ export function createAccessCheck(options: {
   }
 }
 
+/**
+ * A client on this machine that asks for this machine: a web page whose name was made to lead to 127.0.0.1 (DNS rebinding), and a
+ * proxy beside us, come from here too, and say another name.
+ */
+function isFromHere({ raw, headers }: FastifyRequest): boolean {
+  const name = /^(\[[^\]]*\]|[^:]*)(?::\d+)?$/.exec(headers.host ?? '')?.[1] ?? ''
+  return isLoopback(raw.socket.remoteAddress) && isLoopbackHost(name)
+}
+
 /** Whether a host of the configuration is reached from this machine alone; anything else has to speak TLS. */
 export function isLoopbackHost(host: string): boolean {
   return host === 'localhost' || isLoopback(host.replace(/^\[|\]$/g, ''))
 }
 
 function isLoopback(address: string | undefined): boolean {
-  return address !== undefined && (/^(::ffff:)?127\./.test(address) || address === '::1')
+  return address !== undefined && (/^(::ffff:)?127(?:\.\d{1,3}){3}$/.test(address) || address === '::1')
 }

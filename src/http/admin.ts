@@ -23,6 +23,7 @@ import { listenOnSocket } from './admin-socket.ts'
 import { type StatusDeciders, statusRoutes } from './admin-status.ts'
 import { type AdminToken, tokenReply } from './admin-token.ts'
 import { answerError } from './answer-error.ts'
+import { shareConnections } from './connections.ts'
 import type { TlsIdentity } from './tls.ts'
 
 export type AdminDeciders = {

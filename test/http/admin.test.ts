@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { stat, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -37,6 +38,27 @@ describe('who gets in', () => {
     expect((await get('/readyz')).status).toBe(200)
     world.status.ready = false
     expect((await get('/readyz')).status).toBe(503)
+  })
+  test('a web page whose name was made to lead here reads no metrics', async () => {
+    const port = new URL(world.url).port
+    const asks = (host: string) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        request(`${world.url}/metrics`, { headers: { host } }, (answer) => {
+          answer.resume()
+          resolve(answer.statusCode)
+        })
+          .once('error', reject)
+          .end()
+      })
+    for (const host of ['127.0.0.1', `127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`])
+      expect(await asks(host), host).toBe(200)
+    for (const host of [
+      'evil.example',
+      `evil.example:${port}`,
+      'localhost.evil.example',
+      '127.0.0.1.evil.example',
+    ])
+      expect(await asks(host), host).toBe(401)
   })
   test('the socket needs no token, and only its owner may open it', async () => {
     expect(await socketClient().call({ method: 'GET', path: '/machines' })).toEqual({ items: [] })
