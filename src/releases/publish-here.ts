@@ -11,7 +11,7 @@ import type { TargetEntry } from '../signing/repository.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { RepositoryTools } from './accept.ts'
 import type { Catalog } from './catalog.ts'
-import { describeChannel, describeRelease, signNextTargets } from './publish.ts'
+import { type Additions, describeChannel, describeRelease, signNextTargets } from './publish.ts'
 import { type PullProgress, pullBlobs } from './pull-content.ts'
 import type { RepositoryState } from './repository-files.ts'
 
@@ -68,21 +68,7 @@ export async function publishRelease(publisher: Publisher, request: PublishReque
     await pullBlobs({ blobs, wanted: contentOf(manifest), read, log, onProgress })
     await writeBytes(blobs, descriptor, manifestBytes)
   }
-  const channel = request.channel === undefined ? defaultChannel : request.channel
-  const additions = describeRelease(
-    {
-      image,
-      version,
-      kind: request.kind ?? 'artifact',
-      source: sourceName(source.location, image),
-      manifests: resolved.map(({ arch, descriptor }) => ({ ...descriptor, arch })),
-      hardwareIds: request.hardwareIds ?? [],
-      minAgent: request.minAgent ?? '0.0.0',
-      releaseCounter: request.releaseCounter,
-    },
-    publisher.current().catalog.image(image),
-    channel === null ? undefined : { image, channel, floor: request.floor },
-  )
+  const additions = additionsOf(request, resolved, publisher.current().catalog)
   const after = await publishTargets(publisher, additions)
   const releases = resolved.map(({ arch, descriptor }) => ({
     path: releasePath({ image, version, arch }),
@@ -154,8 +140,32 @@ export async function resolveManifests(
   })
 }
 
+/** What a request adds to the releases that are there, its defaults filled in. @throws as `describeRelease` */
+export function additionsOf(
+  request: Omit<PublishRequest, 'onProgress'>,
+  resolved: readonly (ResolvedManifest & { arch: Arch })[],
+  catalog: Catalog,
+): Additions {
+  const { image, version } = request
+  const channel = request.channel === undefined ? defaultChannel : request.channel
+  return describeRelease(
+    {
+      image,
+      version,
+      kind: request.kind ?? 'artifact',
+      source: sourceName(request.source.location, image),
+      manifests: resolved.map(({ arch, descriptor }) => ({ ...descriptor, arch })),
+      hardwareIds: request.hardwareIds ?? [],
+      minAgent: request.minAgent ?? '0.0.0',
+      releaseCounter: request.releaseCounter,
+    },
+    catalog.image(image),
+    channel === null ? undefined : { image, channel, floor: request.floor },
+  )
+}
+
 /** A folder's place on the publisher's disk is nobody's business: the image's name stands for it. */
-export function sourceName(location: string, image: string): string {
+function sourceName(location: string, image: string): string {
   return /^[./~]|^[A-Za-z]:\\/.test(location) ? image : location
 }
 

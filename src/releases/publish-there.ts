@@ -5,14 +5,14 @@
 import { createHash } from 'node:crypto'
 import { MusterError } from '../errors.ts'
 import { type BlobSink, type PullProgress, pullInto } from '../oci/pull.ts'
-import { defaultChannel, releasePath } from '../protocol/release-rules.ts'
+import { releasePath } from '../protocol/release-rules.ts'
 import { type ExpiryPeriods, expiresIn } from '../signing/expiry.ts'
 import type { Signer } from '../signing/keys.ts'
 import { type SignedOf, validateMetadata } from '../tuf/validate.ts'
 import type { VerifiedTarget } from '../tuf/verify.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
-import { describeRelease, signNextTargets } from './publish.ts'
-import { type Published, type PublishRequest, resolveManifests, sourceName } from './publish-here.ts'
+import { signNextTargets } from './publish.ts'
+import { additionsOf, type Published, type PublishRequest, resolveManifests } from './publish-here.ts'
 import { type Crypto, verifyRepository } from './verify-repository.ts'
 
 /** What the publisher needs of a server: the admin plane's API, or the rooms themselves. */
@@ -56,21 +56,7 @@ export async function publishThere(options: PublishThere): Promise<Published> {
     ...(onProgress === undefined ? {} : { onProgress }),
     ...(signal === undefined ? {} : { signal }),
   })
-  const channel = options.channel === undefined ? defaultChannel : options.channel
-  const additions = describeRelease(
-    {
-      image,
-      version,
-      kind: options.kind ?? 'artifact',
-      source: sourceName(source.location, image),
-      manifests: resolved.map(({ arch, descriptor }) => ({ ...descriptor, arch })),
-      hardwareIds: options.hardwareIds ?? [],
-      minAgent: options.minAgent ?? '0.0.0',
-      releaseCounter: options.releaseCounter,
-    },
-    catalog.image(image),
-    channel === null ? undefined : { image, channel, floor: options.floor },
-  )
+  const additions = additionsOf(options, resolved, catalog)
   const published = {
     releases: resolved.map(({ arch, descriptor }) => ({
       path: releasePath({ image, version, arch }),
