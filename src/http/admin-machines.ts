@@ -1,6 +1,7 @@
 /** Machines as people see and decide about them. */
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { labelLimits } from '../machines/names.ts'
 import { type BootView, boot } from './admin-boots.ts'
 import { page, pageQuery, toPage } from './admin-paging.ts'
 import { type AdminRoute, route } from './admin-route.ts'
@@ -83,7 +84,7 @@ const patch = z
   .strictObject({
     name: z.string().min(1).max(63).optional().describe('A new node name, DNS-1123'),
     labels: z
-      .record(labelName, z.string().max(128).nullable())
+      .record(labelName, z.string().max(labelLimits.valueChars).nullable())
       .optional()
       .describe('Labels to set; null takes one away; others stay'),
   })

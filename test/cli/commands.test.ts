@@ -122,6 +122,9 @@ describe('machines', () => {
     world.machines.set(rack1.id, rack1)
     expect((await here('machine', 'label', 'rack-1', 'role=edge', 'site-')).out).toBe('rack-1: role=edge\n')
     expect((await here('machine', 'label', 'rack-1', 'nonsense')).code).toBe(1)
+    // As long as the machines room and a profile's selector take them.
+    expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(256)}`)).code).toBe(0)
+    expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(257)}`)).code).toBe(1)
   })
   test('say why they boot what they boot, and how far that can be trusted', async () => {
     world.machines.set(rack1.id, rack1)
