@@ -3,9 +3,17 @@
 import * as os from 'os'
 import * as std from 'std'
 
+// The file is the server's word, and these become arguments and options of curl: in any other shape one could be an option of
+// its own (`-K/muster/…`, `-o/init`), and a server that may only choose what boots would run what it likes.
+const shapes = {
+  url: /^https:\/\/[^\s"'\\]+$/,
+  pin: /^sha256\/\/[A-Za-z0-9+/=]+$/,
+  boot: /^[^\r\n]*$/,
+  token: /^[^\r\n]*$/,
+}
 const report = JSON.parse(std.loadFile('/muster/report.json') ?? '')
-for (const name of ['url', 'pin', 'boot', 'token'])
-  if (typeof report[name] !== 'string' || /[\r\n]/.test(report[name]))
+for (const [name, shape] of Object.entries(shapes))
+  if (typeof report[name] !== 'string' || !shape.test(report[name]))
     throw new Error(`report.json has no usable ${name}`)
 
 // The server's address alone stands for its report route.
