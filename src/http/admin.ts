@@ -133,7 +133,7 @@ async function createApp(options: {
     routerOptions: { maxParamLength: 256 },
     ...(tls === undefined ? {} : { https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' } }),
   }) as unknown as FastifyInstance
-  app.server.maxConnections = limits.connectionsMax
+  shareConnections(app.server, limits.connectionsMax)
   app.server.headersTimeout = limits.headersTimeoutMs
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)

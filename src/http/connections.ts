@@ -8,9 +8,9 @@ import { sourceOf } from '../machines/identifiers.ts'
 /** Of all connections, what one source (an IPv4 address, an IPv6 /64) gets at most: a hall behind one router fits in. */
 const shareOfOne = 1 / 4
 
-/** Closes what is over `max` in all, or over its share for one source. `max` is at least 4. */
+/** Closes what is over `max` in all, or over its share for one source. */
 export function shareConnections(server: Server, max: number): void {
-  const perSource = Math.floor(max * shareOfOne)
+  const perSource = Math.ceil(max * shareOfOne)
   const open = new Map<string, number>()
   server.maxConnections = max
   // Before TLS and HTTP see it: a connection that is too many costs nothing more.
