@@ -75,15 +75,17 @@ export async function readCatalog(options: {
   const withoutFloor = new Set<string>()
   const targets = trusted.targets()
   for (const target of targets) {
+    let isChannel = false
     try {
       const name = parseTargetName(target.path)
+      isChannel = name.kind === 'channel'
       const image = images.get(name.image) ?? { name: name.image, releases: [], channels: [] }
       if (name.kind === 'release') image.releases.push({ ...readRelease(target), target })
       else image.channels.push({ ...readChannel(await parseDocument(target, readTarget), target), target })
       images.set(name.image, image)
     } catch (error) {
       if (strict || !(error instanceof MusterError)) throw error
-      if (error.code !== 'target-invalid') withoutFloor.add(target.path.split('/')[0] ?? '')
+      if (isChannel) withoutFloor.add(target.path.split('/')[0] ?? '')
       skipped.push(error)
     }
   }
