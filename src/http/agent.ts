@@ -59,6 +59,8 @@ export async function createAgentPlane(options: {
     bodyLimit: limits.bodyBytesMax,
     requestTimeout: 30_000,
     connectionTimeout: idleTimeoutMs,
+    // Stopping waits for nobody: an agent says the same again, with the same number.
+    forceCloseConnections: true,
   }) as unknown as FastifyInstance
   shareConnections(app.server, connectionsMax)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))

@@ -55,6 +55,8 @@ export function createFirmwarePlane(options: {
     requestTimeout: limits.requestTimeoutMs,
     // A client that takes nothing for so long gives its connection up.
     connectionTimeout: 2 * limits.requestTimeoutMs,
+    // Stopping does not wait for downloads: whoever is in the middle of one goes on by Range, here or at a mirror.
+    forceCloseConnections: true,
     bodyLimit: 1,
     exposeHeadRoutes: true,
     routerOptions: { maxParamLength: 512 },
