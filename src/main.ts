@@ -44,7 +44,7 @@ function world(): World {
       const isTerminal = process.stdout.isTTY === true
       // A person at a terminal reads the greeting; of what leads to it only warnings are worth a line.
       if (isTerminal && loaded.sources.get('log.level') === 'default') log.level = 'warn'
-      await using _running = await serve({ loaded, print, log, isTerminal })
+      await using _running = await serve({ loaded, print, log })
       log.level = loaded.config.log.level
       await aborted(signal)
       print('Stopping; Ctrl-C again does not wait for what is under way.')

@@ -44,15 +44,13 @@ export type ServeOptions = {
   log: Log
   /** Lines for the person who started it: progress, addresses, what is missing. */
   print(line: string): void
-  /** Whether these lines go to a terminal: the admin token is shown there, and never written anywhere else. */
-  isTerminal?: boolean
   now?: () => Date
   random?: (bytes: number) => Uint8Array
 }
 
 /** @throws MusterError with one sentence for whatever keeps it from starting. */
 export async function serve(options: ServeOptions): Promise<Running> {
-  const { loaded, log, print, isTerminal = false, now = () => new Date(), random = randomBytes } = options
+  const { loaded, log, print, now = () => new Date(), random = randomBytes } = options
   const { config } = loaded
   const paths = pathsOf(config)
   const ports: Ports = { firmware: 0, agent: 0, admin: 0, tftp: undefined }
@@ -96,7 +94,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   )
   stack.use(startTimers({ config, machines, releases, blobs, log, now: () => now().getTime() }))
 
-  const newToken = token.issued === undefined ? undefined : isTerminal ? token.issued : 'hidden'
+  const newToken = token.issued
   for (const line of greeting({ config, paths, ports, newToken, missing, firstStart: created })) print(line)
   const started = stack.move()
   return {

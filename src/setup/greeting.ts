@@ -9,8 +9,8 @@ export type Greeting = {
   config: Config
   paths: Paths
   ports: { firmware: number; agent: number; admin: number; tftp: number | undefined }
-  /** The admin token when this start made it; `hidden` where it would be written down, because nobody watches. */
-  newToken: string | 'hidden' | undefined
+  /** The admin token when this start made it: printed here once, and never logged. */
+  newToken: string | undefined
   missing: readonly Missing[]
   firstStart: boolean
 }
@@ -30,9 +30,7 @@ export function greeting(facts: Greeting): string[] {
   if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
   if (firstStart) lines.push(...firstStartLines(facts, host))
   else lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
-  if (newToken === 'hidden') {
-    lines.push('', 'The API wants a token: ./muster token new prints one.')
-  } else if (newToken !== undefined) {
+  if (newToken !== undefined) {
     lines.push('', 'Token for the API, shown this once (./muster token new makes another):', `  ${newToken}`)
   }
   for (const { what, code, reason } of missing) lines.push('', `MISSING: ${what} (${code}). ${reason}`)

