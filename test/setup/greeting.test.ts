@@ -34,8 +34,9 @@ describe('what a start prints', () => {
     expect(text).toContain('PXE ROMs')
     expect(text).toContain('sysctl net.ipv4.ip_unprivileged_port_start=69')
   })
-  test('the token is shown to a terminal; where the lines are written down, the way to get one is', () => {
+  test('the token is shown at the start that made it, and at no other', () => {
     expect(textOf({ newToken: 'muster_x' })).toContain('  muster_x\n')
+    expect(textOf({ newToken: undefined })).not.toContain('muster_')
   })
   test('what is missing is named with its reason, and no boot is promised', () => {
     const text = textOf({
