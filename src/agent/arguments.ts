@@ -49,7 +49,8 @@ export function commandLine(signed: string, args: readonly string[], maxBytes: n
   if (!/^[\x20-\x7e]*$/.test(text)) throw refused(text, 'the signed command line must be one line of ASCII')
   const { words, quoteOpen } = splitWords(text)
   if (quoteOpen) throw refused(text, 'the signed command line has a quote that is never closed')
-  const end = words.indexOf('--')
+  // The kernel takes the quotes off first (lib/cmdline.c, next_arg).
+  const end = words.findIndex((word) => word === '--' || word === '"--"')
   const split = end < 0 ? words.length : end
   const line = [...words.slice(0, split), ...args, ...words.slice(split)].join(' ')
   if (line.length > maxBytes)

@@ -15,6 +15,11 @@ export const agentPolicy = z.object({
   arguments: z.array(z.string()),
   /** Floors by image name, kept with the agent: a release counter below it never boots. */
   minReleaseCounters: z.record(z.string(), z.number()),
+  /**
+   * Least targets.json version. A diskless agent remembers none, so whoever has the online keys could show it an older one, with
+   * the floors of its day, for as long as that has not expired; left out: that is the only bound.
+   */
+  minTargetsVersion: z.optional(z.number()),
   /** How long after its expiry timestamp metadata is still accepted, in seconds. 0: not at all. */
   staleSeconds: z.number(),
   /** After this many failed rounds: stay and wait, go on to the local disk (reboot), or power off. */

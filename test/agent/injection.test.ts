@@ -106,6 +106,7 @@ describe('the command line', () => {
   })
   test('keeps what the plan adds from init, where the signed one has arguments for it', () => {
     expect(commandLine('ro -- single', ['quiet'], 2047)).toBe('ro quiet -- single')
+    expect(commandLine('ro "--" single', ['quiet'], 2047)).toBe('ro quiet "--" single')
   })
   test('keeps the quotes of the signed one', () => {
     expect(commandLine('dyndbg="file x +p" ro', ['quiet'], 2047)).toBe('dyndbg="file x +p" ro quiet')

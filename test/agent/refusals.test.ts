@@ -207,6 +207,16 @@ describe('a release is refused', () => {
       prepare: (world) => world.channel(1, { image: 'other' }),
     },
     {
+      title: "whose channel's document says its floor twice",
+      code: 'channel-invalid',
+      prepare: (world) => {
+        const document =
+          '{"image":"hello","channel":"stable","version":"9.0.0","releaseCounter":9,"manifests":{},' +
+          '"minReleaseCounter":9,"minReleaseCounter":0}'
+        world.target('hello/channel/stable', Buffer.from(document), { kind: 'channel' })
+      },
+    },
+    {
       title: 'whose manifest has both layers and manifests',
       code: 'manifest-invalid',
       prepare: release({ manifest: { manifests: [] } }),
@@ -272,6 +282,20 @@ describe('metadata is refused', () => {
       prepare: metadata(/timestamp/, { status: 404 }),
     },
   ])
+
+  test('whose targets are older than the agent, under snapshot and timestamp of today: metadata-rollback', async () => {
+    await using world = new World()
+    world.release()
+    await world.listen()
+    const version = world.timestampVersion
+    world.channel(2)
+    world.policy({ minTargetsVersion: world.timestampVersion })
+    world.showOldTargets(version)
+    world.changePlan = (honest) => ({ ...honest, minReleaseCounter: 0 })
+    expect(await world.boot()).toMatchObject({ code: 'metadata-rollback', started: false })
+    world.policy({ minTargetsVersion: version })
+    expect((await world.boot()).started).toBe(true)
+  })
 
   test('that is older than what an earlier round saw: metadata-rollback', async () => {
     await using world = new World()

@@ -259,6 +259,20 @@ export class World {
     return this.#version
   }
 
+  /** What a taken-over server can do with the online keys alone: an earlier targets.json under new signatures. */
+  showOldTargets(targetsVersion: number): void {
+    this.#version += 1
+    const version = this.#version
+    const targets = this.files.get(`/tuf/main/metadata/${targetsVersion}.targets.json`)!
+    const expires = timestamp(this.nowMs + daySeconds * 1000)
+    const snapshot = signMetadata(buildSnapshot({ version, expires, targetsVersion, targets }), [
+      this.signers.snapshot,
+    ])
+    this.files.set(`/tuf/main/metadata/${version}.snapshot.json`, snapshot)
+    const time = buildTimestamp({ version, expires, snapshotVersion: version, snapshot })
+    this.files.set('/tuf/main/metadata/timestamp.json', signMetadata(time, [this.signers.timestamp]))
+  }
+
   async listen(): Promise<void> {
     const [key, certificate] = ['key.pem', 'certificate.pem'].map((name) => join(this.folder, name))
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2']

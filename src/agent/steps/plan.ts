@@ -75,6 +75,7 @@ export function verifyPlan(
   const plan = parsePlan(signed.envelope.payloadType, payload)
   checkAddressee(plan, session)
   checkTime(plan, signed)
+  checkTargetsVersion(signed.refreshed, agent)
   checkPolicy(plan, agent)
   return plan
 }
@@ -134,6 +135,17 @@ function checkTime(plan: Plan, signed: { refreshed: Refreshed; nowMs: number }):
         'the mirror is behind, or replays what was valid once.',
       { details: { expected: plan.minTimestampVersion, found } },
     )
+}
+
+function checkTargetsVersion({ versions }: Refreshed, { settings }: Pick<Agent, 'settings'>): void {
+  const least = settings.config.policy.minTargetsVersion ?? 0
+  if (versions.targets >= least) return
+  throw new MusterError(
+    'metadata-rollback',
+    `The mirror's targets.json has version ${versions.targets}, and this agent was built for ${least} or newer: ` +
+      'somebody who may sign snapshots shows releases, and floors, of the past.',
+    { details: { expected: least, found: versions.targets } },
+  )
 }
 
 function checkPolicy(plan: Plan, agent: Pick<Agent, 'settings'>): void {

@@ -11,7 +11,7 @@ import {
   readChannel,
   readRelease,
 } from '../../protocol/release-rules.ts'
-import { decodeUtf8 } from '../../wire/utf8.ts'
+import { parseStrictJson } from '../../tuf/strict-json.ts'
 import type { Agent } from '../agent.ts'
 import { agentVersion } from '../version.ts'
 import { fetchTarget } from './content.ts'
@@ -43,7 +43,9 @@ export async function chooseRelease(
         `${release.manifest.digest}: the mirror's metadata is not what the plan was made from.`,
     )
   checkMachine(release, { arch: agent.arch, hardwareIds: source.hardwareIds, agentVersion })
-  const own = agent.settings.config.policy.minReleaseCounters[release.image] ?? 0
+  const floors = agent.settings.config.policy.minReleaseCounters
+  // An image may be called like a member of every object.
+  const own = Object.hasOwn(floors, release.image) ? floors[release.image]! : 0
   // The two that are at hand go first: an old release costs no transfer.
   checkFloor(release, Math.max(own, plan.minReleaseCounter))
   checkFloor(release, await channelFloor(agent, release.image, source))
@@ -55,11 +57,16 @@ async function channelFloor(agent: Agent, image: string, source: Source): Promis
   const target = await source.refreshed.findTarget(channelPath(image, defaultChannel))
   if (target === undefined) return 0
   const bytes = await fetchTarget(agent, source.mirrors, target, agent.limits.channelBytes)
-  let document: unknown
+  return readChannel(parseDocument(bytes, target.path), target).minReleaseCounter
+}
+
+/** Strictly, as the server reads it: a floor that stands there twice must not be one number there and another here. */
+function parseDocument(bytes: Uint8Array, path: string): unknown {
   try {
-    document = JSON.parse(decodeUtf8(bytes))
+    return parseStrictJson(bytes, path).value
   } catch (cause) {
-    throw new MusterError('channel-invalid', `${target.path} is signed, and is not JSON in UTF-8.`, { cause })
+    throw new MusterError('channel-invalid', `${path} is signed, and is not JSON with one reading.`, {
+      cause,
+    })
   }
-  return readChannel(document, target).minReleaseCounter
 }
