@@ -63,7 +63,8 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
   stack.defer(
     server.subscribe((event) => {
       events.push(event)
-      if (event.data['status'] !== 'progress') print(timelineLine(event, started))
+      const line = timelineLine(event, started)
+      if (line !== undefined) print(line)
     }),
   )
   const machine = stack.use(
@@ -239,9 +240,13 @@ function watch(
   })
 }
 
-function timelineLine(event: MachineEvent, started: number): string {
-  const seconds = ((Date.parse(event.at) - started) / 1000).toFixed(1).padStart(6)
-  return `${seconds} s  ${event.kind.padEnd(14)} ${event.message}`
+/** One line for a person; nothing for what only begins or goes on. */
+function timelineLine({ at, data, kind, message }: MachineEvent, started: number): string | undefined {
+  const seconds = ((Date.parse(at) - started) / 1000).toFixed(1).padStart(6)
+  if (kind !== 'step') return `${seconds} s  ${kind.padEnd(12)} ${message}`
+  if (data['status'] !== 'done') return data['status'] === 'failed' ? `${seconds} s  ${message}` : undefined
+  const { durationMs = 0 } = (data['facts'] ?? {}) as { durationMs?: number }
+  return `${seconds} s  ${String(data['step']).padEnd(12)} done in ${(durationMs / 1000).toFixed(1)} s`
 }
 
 /** What each part of the boot took, by the agent's own clock where it has one. */
