@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { EventView } from '../http/admin-boots.ts'
 import { wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
-import { bytes, print, printable } from './output.ts'
+import { bytes, print, printable, toJson } from './output.ts'
 
 export function addEvents(program: Command, context: Context): void {
   program
@@ -26,8 +26,7 @@ export function addEvents(program: Command, context: Context): void {
         print(output, items, () => items.map(eventLine).join('') || 'Nothing has happened yet.')
         return
       }
-      const show = (event: EventView) =>
-        output.write(output.json ? `${JSON.stringify(event)}\n` : eventLine(event))
+      const show = (event: EventView) => output.write(output.json ? `${toJson(event)}\n` : eventLine(event))
       for (const event of items) show(event)
       const lines = api.lines({
         method: 'GET',

@@ -1,6 +1,7 @@
 /** The one place where errors become exit codes, for scripts (docs/command-line.md). Numbers above 63 are sysexits(3). */
 import { CommanderError } from 'commander'
 import { type ErrorCode, errorCodeOf, MusterError } from '../errors.ts'
+import { printableLines } from './output.ts'
 
 export const exitCodes = {
   ok: 0,
@@ -28,7 +29,7 @@ export function exitCodeOf(error: unknown): number {
 /** For standard error: our own errors in one sentence and the way to more; a stack only where nobody foresaw it. */
 export function describeError(error: unknown): string {
   if (error instanceof MusterError)
-    return `muster: ${error.message}\n        (${error.code}: 'muster explain ${error.code}' says more)\n`
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    return `muster: ${printableLines(error.message)}\n        (${error.code}: 'muster explain ${error.code}' says more)\n`
+  const text = printableLines(error instanceof Error ? (error.stack ?? error.message) : String(error))
   return `muster: something failed that nobody foresaw; please report it with these lines:\n${text}\n`
 }

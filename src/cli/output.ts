@@ -9,7 +9,15 @@ export type Output = {
 
 /** A value for people or, with --json, the same value for programs. */
 export function print(output: Output, value: unknown, forPeople: () => string): void {
-  output.write(output.json ? `${JSON.stringify(value, undefined, 2)}\n` : ensureNewline(forPeople()))
+  output.write(output.json ? `${toJson(value, 2)}\n` : ensureNewline(forPeople()))
+}
+
+/** JSON escapes what is below a blank; what else drives a terminal is escaped here, because --json is read on one too. */
+export function toJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, undefined, indent).replace(
+    new RegExp(driving, 'g'),
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** Columns as wide as their widest cell, two spaces between; the last one is not padded. */
@@ -39,9 +47,12 @@ export function facts(pairs: readonly (readonly [name: string, value: string | u
   return known.map(([name, value]) => `${name.padEnd(width)}  ${printable(value as string)}\n`).join('')
 }
 
+/** C1 controls, of which some terminals take one for an escape, and what turns the direction of writing. */
+const driving = /[\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/
+
 /** Attacker-controlled text (host names, serials, consoles) must not drive the terminal it is shown on. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '?')
+  return text.replace(/[\u0000-\u001f]/g, '?').replace(new RegExp(driving, 'g'), '?')
 }
 
 /** The same for text of several lines. */

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { errorCodes } from '../../src/errors.ts'
+import { describeError } from '../../src/cli/exit-code.ts'
+import { type errorCodes, MusterError } from '../../src/errors.ts'
 import { loadTlsIdentity } from '../../src/http/tls.ts'
 import { aBoot, aMachine, createWorld, type World } from '../http/admin-world.ts'
 import { muster } from './command-line.ts'
@@ -138,6 +139,16 @@ describe('machines', () => {
     for (const argv of [['machines'], ['machine', 'show', 'rack-1'], ['boot', 'show', aBoot.id]]) {
       expect((await here(...argv)).out, argv.join(' ')).not.toContain('\u001b')
     }
+  })
+  test('cannot drive it through --json either, nor through an error about what a registry sent', async () => {
+    const vendor = 'Evil \u009b2J\u202emoc'
+    world.machines.set(rack1.id, { ...rack1, vendor })
+    const { out } = await here('machine', 'show', 'rack-1', '--json')
+    expect(out).not.toMatch(/[\u007f-\u009f\u202e]/)
+    expect(JSON.parse(out)).toMatchObject({ vendor })
+    const titled = new MusterError('manifest-invalid', 'its layers are \u001b]0;owned\u0007, \u009b2J')
+    expect(describeError(titled)).toMatch(/^[\n\x20-\x7e]*$/)
+    expect(describeError(new Error('\u001b[2J'))).not.toContain('\u001b')
   })
 })
 
