@@ -105,6 +105,14 @@ export function newMachine(
     .select('id')
     .where('evictable', '=', 1)
     .where('id', '!=', id)
+    // Whose agent signed something may be booting: a neighbour's hellos alone cannot push it out before it reports.
+    .orderBy(({ case: choose, exists, selectFrom }) => {
+      const signed = selectFrom('boots')
+        .select('boots.id')
+        .whereRef('boots.machineId', '=', 'machines.id')
+        .where('boots.sequence', '>', 0)
+      return choose().when(exists(signed)).then(0).else(1).end()
+    })
     .orderBy('lastSeenAt', 'desc')
     .limit(1000)
   const overflow = undecided.offset(Math.max(0, limits.undecidedMax - 1))

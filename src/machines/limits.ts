@@ -1,6 +1,6 @@
 /** Bounds on what machines, real or invented, can make us keep. */
 export const machineLimits = {
-  /** Machines that no person decided on; the one unseen for longest is forgotten first. Decided ones are never forgotten. */
+  /** Machines that no person decided on; those whose agent never signed anything go first, then the longest unseen. Decided ones stay. */
   undecidedMax: 1000,
   /** The same, of one source (IPv4 address, IPv6 /64): a flood from one place forgets only its own. */
   undecidedPerAddressMax: 64,
