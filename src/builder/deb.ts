@@ -41,6 +41,8 @@ export async function readDeb(
   let unpackedBytes = 0
   untar.on('entry', (header, stream, next) => {
     const path = mergedUsr(header.name)
+    // It is joined to a folder of ours, and to the root of an initramfs.
+    if (path.split('/').includes('..')) return untar.destroy(notADeb(fileName, `it holds '${path}'`))
     const take = header.type === 'file' && want(path)
     const chunks: Buffer[] = []
     stream.on('data', (data) => {

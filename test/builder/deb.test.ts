@@ -55,6 +55,17 @@ async function deb(name: string, data: Buffer): Promise<string> {
   return path
 }
 
+test('a package whose file leaves the folder that it is unpacked into is none', async () => {
+  for (const name of ['./usr/bin/../../../etc/passwd', '../etc/passwd', './usr/bin/..']) {
+    const archive = pack()
+    archive.entry({ name, type: 'symlink', linkname: '/etc' })
+    archive.finalize()
+    const bytes = Buffer.concat(await Array.fromAsync(archive as AsyncIterable<Buffer>))
+    const read = readDeb(await deb('data.tar', bytes), () => true)
+    await expect(read, name).rejects.toMatchObject({ code: 'build-failed' })
+  }
+})
+
 const xz = tool('xz')
 const wanted = (path: string) => path.startsWith('usr/bin/')
 
