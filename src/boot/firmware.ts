@@ -96,7 +96,9 @@ function unverified(machine: Machine, profile: Profile): string {
     {
       kernel: ipxePath(kernel),
       initrdArgument: initrd.map((_, index) => `initrd=initrd${index}`).join(' '),
-      initrdLine: initrd.map((path, index) => `initrd --name initrd${index} ${ipxePath(path)}`).join('\n'),
+      initrdLine: initrd
+        .map((path, index) => `initrd --name initrd${index} ${ipxePath(path)} || goto failed`)
+        .join('\n'),
     },
   )
 }

@@ -12,17 +12,30 @@ describe('the iPXE script of a machine', () => {
       arguments: 'console=tty0 console=ttyS0,115200',
       server: 'https://192.0.2.1:8443',
     })
-    expect(script).toBe(`#!ipxe
+    expect(script.replace(/^# .*\n/gm, '')).toBe(`#!ipxe
 echo Muster: starting the boot agent
-kernel agent/amd64/kernel initrd=initramfs console=tty0 console=ttyS0,115200 muster.server=https://192.0.2.1:8443 BOOTIF=01-\${netX/mac:hexhyp}
-initrd --name initramfs agent/amd64/initramfs
+kernel agent/amd64/kernel initrd=initramfs console=tty0 console=ttyS0,115200 muster.server=https://192.0.2.1:8443 BOOTIF=01-\${netX/mac:hexhyp} || goto failed
+initrd --name initramfs agent/amd64/initramfs || goto failed
 boot || goto failed
 :failed
 echo Muster: the boot agent could not be loaded; trying again in 10 seconds
+imgfree ||
 sleep 10
-chain --replace autoexec.ipxe
+chain --replace autoexec.ipxe || goto failed
 `)
   })
+
+  test.each(['agent', 'unverified', 'autoexec'] as const)(
+    'no failing download ends %s and sends the machine to its disk',
+    (name) => {
+      const given = ['reason', 'arch', 'arguments', 'server', 'kernel', 'initrdArgument', 'base']
+      const values = Object.fromEntries(given.map((key) => [key, 'x']))
+      const script = ipxeScript(name, values, { initrdLine: 'initrd a || goto failed' })
+      const fetching = script.split('\n').filter((line) => /^(?:kernel|initrd|chain|boot)\b/.test(line))
+      expect(fetching.length).toBeGreaterThan(2)
+      expect(fetching.filter((line) => !/ \|\|(?: goto failed)?$/.test(line))).toEqual([])
+    },
+  )
 
   test('a reason from a label cannot add a line, a setting or a command', () => {
     const script = ipxeScript('skip', {
