@@ -6,6 +6,7 @@ import { helloImage } from './first-start.ts'
 export function isDemonstration(profile: Profile): boolean {
   return (
     profile.image?.name === helloImage &&
+    profile.arguments.length === 0 &&
     profile.cluster === undefined &&
     profile.files === undefined &&
     profile.unverified !== true
