@@ -14,6 +14,7 @@ import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
 import { anArch, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
 import { bytes, print, table } from './output.ts'
+import { lastTargetsVersion, rememberTargetsVersion } from './publisher-memory.ts'
 import { createRemoteServer } from './remote-store.ts'
 
 type PublishOptions = {
@@ -27,6 +28,7 @@ type PublishOptions = {
   counter?: number
   minAgent?: string
   repository?: string
+  targetsAtLeast?: number
 }
 
 export function addImages(program: Command, context: Context): void {
@@ -58,6 +60,11 @@ export function addImages(program: Command, context: Context): void {
     )
     .option('--min-agent <version>', 'oldest agent that can boot it')
     .option('--repository <name>', "the server's TUF repository (default: releases.repository)")
+    .option(
+      '--targets-at-least <version>',
+      'refuse a server that shows older targets (default: what was signed last, kept beside the key)',
+      wholeNumber,
+    )
     .action((source: string, options: PublishOptions) => publish(context, source, options))
   image
     .command('pull')
@@ -89,10 +96,8 @@ async function publish(context: Context, source: string, options: PublishOptions
   const { config } = context.loaded()
   const repository = options.repository ?? config.releases.repository
   const data = resolve(config.data)
-  const signer = await loadSigner(
-    context,
-    options.key ?? keyFileOf(join(data, 'keys', repository), 'targets'),
-  )
+  const keyFile = options.key ?? keyFileOf(join(data, 'keys', repository), 'targets')
+  const signer = await loadSigner(context, keyFile)
   const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
   const progress = createProgressLine(context)
   const published = await publishThere({
@@ -101,6 +106,7 @@ async function publish(context: Context, source: string, options: PublishOptions
     repository,
     trustedRoot: readRoot(root),
     signer,
+    leastTargetsVersion: Math.max(options.targetsAtLeast ?? 0, lastTargetsVersion(keyFile, repository)),
     periods: periodsOf(context.loaded().config.releases.expiry),
     now: context.world.now,
     crypto: context.world.crypto,
@@ -116,6 +122,7 @@ async function publish(context: Context, source: string, options: PublishOptions
     signal: context.world.signal,
   })
   progress.end()
+  rememberTargetsVersion(keyFile, repository, published.targetsVersion, context.output().note)
   const channel = options.channel === false ? '' : ` and on channel ${options.channel}`
   print(context.output(), published, () =>
     [

@@ -32,6 +32,11 @@ export type PublishThere = Omit<PublishRequest, 'onProgress'> & {
   /** root.json that came by a road that is trusted, of any version. */
   trustedRoot: Uint8Array
   signer: Signer
+  /**
+   * The last targets version that this publisher signed or saw; 0 the first time. Targets live for months: without this, a
+   * taken-over server could show old ones, and the next release would be signed over them, floors and all.
+   */
+  leastTargetsVersion: number
   periods: ExpiryPeriods
   now: () => number
   crypto: Crypto
@@ -42,7 +47,7 @@ export type PublishThere = Omit<PublishRequest, 'onProgress'> & {
 /**
  * The same content again changes nothing, so a publication that was interrupted is simply repeated.
  *
- * @throws MusterError metadata-* when what the server shows does not verify, `key-invalid` when root does not name this key for
+ * @throws MusterError metadata-* when what the server shows does not verify or is older than `leastTargetsVersion`, `key-invalid` when root does not name this key for
  *   targets, `release-exists`, what the source throws, and what the server answers
  */
 export async function publishThere(options: PublishThere): Promise<Published> {
@@ -87,6 +92,12 @@ async function readServer(
   }
   const trusted = await verifyRepository({ repository, trustedRoot, read, nowMs: now(), crypto })
   const { versions } = trusted
+  if (versions.targets < options.leastTargetsVersion) {
+    const sentence = `The server shows targets version ${versions.targets} of '${repository}', and version ${options.leastTargetsVersion} was signed before: it was restored from a backup, or taken over. Nothing is signed over old targets; look at the server first.`
+    throw new MusterError('metadata-rollback', sentence, {
+      details: { expected: options.leastTargetsVersion, found: versions.targets },
+    })
+  }
   const root = validateMetadata('root', 'root.json', seen.get(`${versions.root}.root.json`) ?? trustedRoot)
   if (!root.signed.roles.targets.keyids.includes(signer.keyid)) {
     const sentence = `The key ${signer.keyid.slice(0, 16)}… is not one that root version ${versions.root} of '${repository}' names for targets; give the right one with --key.`

@@ -150,6 +150,19 @@ describe('muster image publish', () => {
     expect(ran.code).toBe(1)
     expect(ran.err).toMatch(/keys\/main\/targets\.pem[\s\S]*--key[\s\S]*key-not-found/)
   })
+  test('remembers beside its key what it signed, and signs over nothing older', async () => {
+    const source = await layout('os', 'one')
+    expect((await here('image', 'publish', source, '--as', 'edge-os/1.0.0')).code).toBe(0)
+    const memory = join(site.data, 'keys/main/targets.pem.last')
+    expect(JSON.parse(await readFile(memory, 'utf8'))).toEqual({ main: 2 })
+    await writeFile(memory, '{"main": 9}')
+    const ran = await here('image', 'publish', source, '--as', 'edge-os/1.0.1')
+    expect(ran.err).toContain('metadata-rollback')
+    await writeFile(memory, 'nonsense')
+    expect((await here('image', 'publish', source, '--as', 'edge-os/1.0.1')).err).toContain(
+      '--targets-at-least',
+    )
+  })
   test('with a key that root does not name for targets signs nothing', async () => {
     const key = join(site.data, 'other.pem')
     await writeFile(key, generatePrivateKey().export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
@@ -207,12 +220,13 @@ describe('a server that was taken over', () => {
       return { version: 2 }
     }
   })
-  const publish = () =>
+  const publish = (leastTargetsVersion = 0) =>
     publishThere({
       server,
       repository: 'main',
       trustedRoot,
       signer,
+      leastTargetsVersion,
       periods: periodsOf('default'),
       now: () => site.clock.nowMs,
       crypto: createNodeCrypto(),
@@ -245,6 +259,14 @@ describe('a server that was taken over', () => {
     server.metadata = (name) => other.releases.metadata(name)
     await expect(publish()).rejects.toMatchObject({ code: 'metadata-signature' })
     await removeSite(other)
+  })
+  test('cannot have the next release signed over targets older than the last that were signed', async () => {
+    await site.releases.publish({ source: image('1'), name: {}, image: 'edge', version: '1.0.0', floor: 1 })
+    const { targets } = site.releases.catalog().trusted.versions
+    await expect(publish(targets + 1)).rejects.toMatchObject({ code: 'metadata-rollback' })
+    expect(posted).toEqual([])
+    await publish(targets)
+    expect(posted).toHaveLength(1)
   })
   test('is what the honest one is not: there the same publication passes', async () => {
     await publish()
