@@ -1,5 +1,6 @@
 /** What a person at the machine reads: one plain line a step, and the reason of a failure on every terminal. */
 import type { ErrorCode } from '../errors.ts'
+import { isRefusal } from '../protocol/refusals.ts'
 import { encodeUtf8 } from '../wire/utf8.ts'
 import type { Host } from './host.ts'
 import { asciiText, printable } from './text.ts'
@@ -11,36 +12,6 @@ export type Console = {
   /** The last lines, at most `maxBytes` of ASCII. */
   tail(maxBytes: number): string
 }
-
-/** What the agent would not accept; every other code says that something did not work. */
-const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'metadata-invalid',
-  'metadata-signature',
-  'metadata-expired',
-  'metadata-rollback',
-  'metadata-mismatch',
-  'metadata-too-large',
-  'target-not-found',
-  'target-invalid',
-  'release-below-floor',
-  'channel-invalid',
-  'not-verified',
-  'plan-invalid',
-  'plan-signature',
-  'plan-nonce',
-  'plan-machine',
-  'plan-expired',
-  'argument-refused',
-  'file-refused',
-  'policy-refused',
-  'manifest-invalid',
-  'manifest-too-large',
-  'manifest-mismatch',
-  'blob-digest',
-  'blob-too-long',
-  'blob-truncated',
-  'server-pin',
-])
 
 /**
  * Lines go to standard output (/dev/console: the last `console=` of the command line) and to `logPath`, which is
@@ -80,7 +51,7 @@ export async function createConsole(options: {
       await keep(whole)
     },
     async failure(code, sentence) {
-      const kind = refusals.has(code) ? 'refused' : 'failed'
+      const kind = isRefusal(code) ? 'refused' : 'failed'
       const whole = `muster: ${kind}: ${code}: ${printable(sentence, 1000)}`
       host.print(whole)
       for (const name of terminals) host.printTo(`${devFolder}/${name}`, whole)

@@ -1,6 +1,5 @@
 /** The timeline: what happened to machines, with time and cause. Bounded per boot, per machine and in all. */
 import type { Compilable } from 'kysely'
-import { errorCodes } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Database } from '../store/database.ts'
 import type { MachineLimits } from './limits.ts'
@@ -124,15 +123,4 @@ export function createTimeline(options: { database: Database; limits: MachineLim
 /** Control characters of a message could move the cursor of whoever reads it in a terminal. Line breaks stay. */
 export function printable(text: string): string {
   return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd').toWellFormed()
-}
-
-/** Codes by which an agent says that it refused what it was given, rather than that something broke. */
-const refusals = /^(metadata|target|release|plan|argument|file|policy|manifest)-/
-export function isRefusal(code: string | undefined): boolean {
-  if (code === undefined || !(errorCodes as readonly string[]).includes(code)) return false
-  return (
-    code === 'blob-digest' ||
-    code === 'blob-too-long' ||
-    (refusals.test(code) && !code.endsWith('-unavailable'))
-  )
 }

@@ -1,9 +1,10 @@
 /** What an agent says of its own work, and what the booted system reports: how a boot moves on and ends. */
 import { MusterError } from '../errors.ts'
 import type { AgentEvent, EventsRequest, ReportRequest } from '../protocol/events.ts'
+import { isRefusal } from '../protocol/refusals.ts'
 import type { BootRow } from '../store/schema.ts'
 import { type BootContext, getBootRow, outcomeEvent, type Session } from './boots.ts'
-import { isRefusal, type NewEvent, printable } from './events.ts'
+import { type NewEvent, printable } from './events.ts'
 import type { RateLimiter } from './rate.ts'
 import type { RecordedPlan } from './records.ts'
 import { isReportToken } from './reports.ts'
