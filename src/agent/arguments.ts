@@ -1,10 +1,7 @@
 /** Kernel arguments: which a plan may add, and the one line that the kernel gets. Pure. */
 import { MusterError } from '../errors.ts'
-import { planLimits } from '../protocol/plan.ts'
+import { argumentProblem } from '../protocol/plan.ts'
 import { printable } from './text.ts'
-
-/** They choose the first program that runs: no policy can allow them. */
-const neverAllowed = ['init', 'rdinit']
 
 /**
  * Attacker-controlled where the server is, though signed. `allowed` holds `name`, `name=*` and `prefix.*`.
@@ -12,14 +9,9 @@ const neverAllowed = ['init', 'rdinit']
  */
 export function checkArguments(args: readonly string[], allowed: readonly string[]): void {
   for (const argument of args) {
-    if (argument.length > planLimits.argumentChars)
-      throw refused(argument, `it is longer than ${planLimits.argumentChars} characters`)
-    // Quotes and backslashes change where the kernel, and what reads its command line later, ends an argument.
-    if (!/^[\x21-\x7e]+$/.test(argument) || /["'\\`]/.test(argument))
-      throw refused(argument, 'it may hold only visible ASCII, no space, quote or backslash')
-    if (argument === '--') throw refused(argument, 'what follows it would go to init')
+    const problem = argumentProblem(argument)
+    if (problem !== undefined) throw refused(argument, problem)
     const name = argument.split('=')[0]!
-    if (neverAllowed.includes(name)) throw refused(argument, 'no policy allows it')
     if (!allowed.some((pattern) => matches(argument, name, pattern)))
       throw refused(argument, `this agent's policy allows only ${allowed.join(', ') || 'none'}`)
   }

@@ -9,7 +9,7 @@
  */
 import { fromBase64 } from '../crypto/encoding.ts'
 import { MusterError } from '../errors.ts'
-import { type PlanFile, planLimits } from '../protocol/plan.ts'
+import { fileModeProblem, fileNameProblem, type PlanFile, planLimits } from '../protocol/plan.ts'
 import { encodeUtf8 } from '../wire/utf8.ts'
 import { concatBytes, printable } from './text.ts'
 
@@ -18,8 +18,6 @@ export type ArchiveFile = { name: string; mode: number; bytes: Uint8Array }
 const folder = 'muster'
 const folderMode = 0o040755
 const regularMode = 0o100000
-/** Read, write and execute for the owner, read and execute for others: no set-id bits, no file type, no open write. */
-const allowedMode = 0o755
 
 /**
  * Attacker-controlled where the server is, though signed.
@@ -28,13 +26,12 @@ const allowedMode = 0o755
 export function checkFiles(files: readonly PlanFile[]): ArchiveFile[] {
   const names = new Set<string>()
   return files.map(({ name, mode, bytes }) => {
-    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
-      throw refused(name, 'a name has letters, digits, ".", "_" and "-" only, at most 64, and no folder')
+    const problem = fileNameProblem(name)
+    if (problem !== undefined) throw refused(name, problem)
     if (names.has(name)) throw refused(name, 'two files have this name')
     names.add(name)
-    // The comparison first: bit operators see the lowest 32 bits only.
-    if (!Number.isInteger(mode) || mode < 0 || mode > allowedMode || (mode & ~allowedMode) !== 0)
-      throw refused(name, `mode ${mode.toString(8)} has more than the permissions 755 of a regular file`)
+    const tooMuch = fileModeProblem(mode)
+    if (tooMuch !== undefined) throw refused(name, tooMuch)
     const content = decode(name, bytes)
     if (content.length > planLimits.fileBytes)
       throw refused(name, `it has ${content.length} bytes, at most ${planLimits.fileBytes} are allowed`)

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
 import type { Labels } from '../machines/records.ts'
-import { type PlanFile, planLimits } from '../protocol/plan.ts'
+import { fileModeProblem, fileNameProblem, type PlanFile, planLimits } from '../protocol/plan.ts'
 import { renderTemplate, templateNames } from './template.ts'
 
 const octal = z
@@ -14,15 +14,22 @@ const octal = z
   .regex(/^0?[0-7]{3}$/, "file rights in octal, such as '0600'")
   .transform((text) => Number.parseInt(text, 8))
 
+/** An agent refuses the same by the same rule (protocol/plan.ts), but at a rack and not at a desk. */
+const passes =
+  <Value>(problemOf: (value: Value) => string | undefined) =>
+  (value: Value, context: z.RefinementCtx) => {
+    const message = problemOf(value)
+    if (message !== undefined) context.addIssue({ code: 'custom', message })
+  }
+
 const file = z.strictObject({
   /** Flat, under /muster of the booted system. */
   name: z
     .string()
-    .max(255)
-    .regex(/^[A-Za-z0-9_][A-Za-z0-9._-]*$/, 'a flat file name: letters, digits and . _ -')
+    .superRefine(passes(fileNameProblem))
     .refine((name) => name !== 'report.json', "'report.json' is Muster's own"),
-  /** File rights, never setuid, setgid or sticky. */
-  mode: z.union([octal, z.int().min(0).max(0o777)]).default(0o600),
+  /** What an agent writes: never setuid, setgid or sticky, never writable by others. */
+  mode: z.union([octal, z.int()]).superRefine(passes(fileModeProblem)).default(0o600),
   format: z.enum(['yaml', 'text']).default('yaml'),
   template: z.string().max(planLimits.fileBytes),
 })

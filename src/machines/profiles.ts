@@ -9,7 +9,7 @@
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
 import { arch } from '../protocol/identifiers.ts'
-import { planLimits } from '../protocol/plan.ts'
+import { argumentProblem, planLimits } from '../protocol/plan.ts'
 import { normaliseMac, normaliseSerial, normaliseUuid } from './identifiers.ts'
 import type { Machine } from './records.ts'
 
@@ -97,6 +97,14 @@ export const profileSchema = z
       issue('unverified', 'is for files only: an image is always verified')
     if (profile.unverified === true && profile.cluster !== undefined)
       issue('cluster', 'an unverified boot joins no cluster')
+    for (const [index, argument] of profile.arguments.entries()) {
+      const problem = argumentProblem(argument)
+      if (problem === undefined) continue
+      issue(
+        `arguments.${index}`,
+        `every agent refuses the kernel argument '${argument.slice(0, 80)}': ${problem}`,
+      )
+    }
   })
 
 export type Profile = z.output<typeof profileSchema>

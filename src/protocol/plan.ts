@@ -10,6 +10,42 @@ export const planRole = 'plan'
 
 export const planLimits = { files: 16, fileBytes: 65_536, arguments: 64, argumentChars: 256 } as const
 
+/** The plan's files in the booted system are flat: no folder, no hidden name, nothing that a shell or cpio reads as more. */
+export const planFileName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** Read, write and execute for the owner, read and execute for others: no set-id bits, no file type, no open write. */
+export const planFileModes = 0o755
+
+/** Why no agent writes a file of this name; undefined: it does. Server and agent ask the same. */
+export function fileNameProblem(name: string): string | undefined {
+  if (planFileName.test(name)) return undefined
+  return 'a flat name is wanted: letters, digits, ".", "_" and "-", at most 64, the first a letter or digit'
+}
+
+/** Why no agent writes a file of this mode; undefined: it does. */
+export function fileModeProblem(mode: number): string | undefined {
+  // The comparison first: bit operators see the lowest 32 bits only.
+  if (Number.isInteger(mode) && mode >= 0 && mode <= planFileModes && (mode & ~planFileModes) === 0)
+    return undefined
+  return `mode ${mode.toString(8)} has more than the permissions ${planFileModes.toString(8)} of a regular file`
+}
+
+/** They choose the first program that runs: no policy can allow them. */
+const neverAllowed = ['init', 'rdinit']
+
+/** Why no agent takes this kernel argument, whatever its policy; undefined: the policy decides. */
+export function argumentProblem(argument: string): string | undefined {
+  if (argument.length > planLimits.argumentChars)
+    return `it is longer than ${planLimits.argumentChars} characters`
+  // Quotes and backslashes change where the kernel, and what reads its command line later, ends an argument.
+  if (!/^[\x21-\x7e]+$/.test(argument) || /["'\\`]/.test(argument))
+    return 'it may hold only visible ASCII, no space, quote or backslash'
+  if (argument === '--') return 'what follows it would go to init'
+  if (neverAllowed.includes(argument.split('=')[0]!))
+    return 'it chooses the first program, and no policy allows it'
+  return undefined
+}
+
 /** A regular file that the agent writes into the booted OS, under /muster. Names are flat. */
 export const planFile = z.object({
   name: z.string().check(z.maxLength(255)),

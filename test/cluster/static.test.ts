@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { checkFiles } from '../../src/agent/cpio.ts'
 import { type Cluster, parseCluster, renderCluster, showCluster } from '../../src/cluster/cluster.ts'
 import { createClusters } from '../../src/cluster/clusters.ts'
 import { encodeYamlString } from '../../src/cluster/template.ts'
@@ -203,6 +204,10 @@ describe('a cluster is refused', () => {
     ['with a hidden file', { files: [{ ...file, name: '.profile' }] }, 'flat'],
     ["with Muster's own file", { files: [{ ...file, name: 'report.json' }] }, 'report.json'],
     ['with a file that would be setuid', { files: [{ ...file, mode: 0o4755 }] }, 'mode'],
+    ['with a name that no agent writes', { files: [{ ...file, name: '_f' }] }, 'the first a letter or digit'],
+    ['with a name that is too long', { files: [{ ...file, name: 'f'.repeat(65) }] }, 'at most 64'],
+    ['with a file that others may write', { files: [{ ...file, mode: '0664' }] }, 'mode 664 has more'],
+    ['with the same as a number', { files: [{ ...file, mode: 0o666 }] }, 'mode 666 has more'],
     ['with two files of one name', { files: [file, file] }, "two files are called 'f'"],
     ['of a kind that does not exist', { kind: 'nomad' }, 'kind'],
   ])('%s', (_, more, part) => {
@@ -212,6 +217,25 @@ describe('a cluster is refused', () => {
     )
     expect(attempt).not.toThrow(expect.objectContaining({ message: expect.stringContaining('s3cr3t') }))
   })
+})
+
+test('every file that a cluster may have is one that an agent writes', () => {
+  const files = fc.record({
+    name: fc.oneof(fc.string({ unit: 'binary' }), fc.stringMatching(/^[A-Za-z0-9._-]{1,70}$/)),
+    mode: fc.oneof(fc.integer(), fc.integer({ min: 0, max: 0o777 }), fc.stringMatching(/^0?[0-7]{3}$/)),
+    template: fc.constant('a: 1'),
+  })
+  fc.assert(
+    fc.property(files, (file) => {
+      let cluster: Cluster
+      try {
+        cluster = parseCluster({ name: 'x', kind: 'static', files: [file] })
+      } catch {
+        return
+      }
+      expect(() => checkFiles(renderCluster(cluster, machine))).not.toThrow()
+    }),
+  )
 })
 
 describe('the clusters of a server', () => {

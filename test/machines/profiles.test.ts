@@ -91,6 +91,11 @@ describe('a profile is refused', () => {
       'cluster',
     ],
     ['with a newline in an argument', { name: 'x', image, arguments: ['a\nb'] }, 'control'],
+    ['with a space in an argument', { name: 'x', image, arguments: ['a b'] }, 'no space'],
+    ['with a quote in an argument', { name: 'x', image, arguments: ['a', 'b="c"'] }, 'arguments.1'],
+    ['with what would go to init', { name: 'x', image, arguments: ['--'] }, "'--'"],
+    ['with another first program', { name: 'x', image, arguments: ['init=/bin/sh'] }, 'no policy allows it'],
+    ['with one in the initramfs', { name: 'x', image, arguments: ['rdinit=/x'] }, "'rdinit=/x'"],
     ['with a member nobody knows', { name: 'x', image, imgae: 1 }, 'imgae'],
   ])('%s', (_, value, part) => {
     expect(() => parseProfile(value)).toThrow(
