@@ -15,7 +15,7 @@ export type Reporter = {
   add(event: Omit<AgentEvent, 'uptimeMs'>): void
   /** Around one step: `started`, then `done` or `failed`, with `durationMs` and `peakMemoryBytes`. */
   during<T>(step: Step, work: () => Promise<T>): Promise<T>
-  /** Sent at most every `progressMs`; in between it costs nothing. */
+  /** Sent at most every `progressMs`, and less often where sending is slow; in between it costs nothing. */
   progress(step: Step, bytes: number, totalBytes: number): Promise<void>
   /** Facts that go with the `done` of the step at work. */
   note(facts: Readonly<Record<string, string | number | boolean>>): void
@@ -33,7 +33,7 @@ export function createReporter(options: {
   let session: Session | undefined
   let waiting: AgentEvent[] = []
   let facts: Record<string, string | number | boolean> = {}
-  let progressAtMs = Number.NEGATIVE_INFINITY
+  let nextProgressMs = Number.NEGATIVE_INFINITY
 
   const reporter: Reporter = {
     attach(next) {
@@ -65,12 +65,14 @@ export function createReporter(options: {
       }
     },
     async progress(step, bytes, totalBytes) {
-      if (uptimeMs() - progressAtMs < limits.progressMs) return
-      progressAtMs = uptimeMs()
+      const startedMs = uptimeMs()
+      if (startedMs < nextProgressMs) return
       await memory.sample()
       waiting = waiting.filter(({ status }) => status !== 'progress')
       reporter.add({ step, status: 'progress', bytes, totalBytes })
       await reporter.flush({ attempts: 1 })
+      // A signature and TLS cost a slow machine a second in which it fetches nothing: a fifth of its time at most.
+      nextProgressMs = uptimeMs() + Math.max(limits.progressMs, 4 * (uptimeMs() - startedMs))
     },
     note(more) {
       facts = { ...facts, ...more }
