@@ -24,6 +24,7 @@ export async function createWorld(
     mode?: 'auto' | 'ask'
     limits?: Partial<MachineLimits>
     random?: (bytes: number) => Uint8Array
+    reportSecret?: Uint8Array
     path?: string
   } = {},
 ): Promise<World> {
@@ -37,7 +38,7 @@ export async function createWorld(
     now,
     random: options.random ?? random,
     log: silentLog,
-    reportSecret: Buffer.alloc(32, 7),
+    reportSecret: options.reportSecret ?? Buffer.alloc(32, 7),
     enrolment: { mode: options.mode ?? 'ask', isDemonstration: isHello },
     hasCluster: async (name) => name === 'edge',
     limits: options.limits ?? {},

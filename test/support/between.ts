@@ -36,7 +36,11 @@ export type Between = AsyncDisposable & {
 const changeableBytes = 2_000_000
 
 export async function standBetween(options: {
-  server: { firmwarePort: number; agentPort: number }
+  /**
+   * `host`: another address of loopback than 127.0.0.1, where the machine comes. Then the proxy takes the server's own port
+   * numbers, and what the server signed (the address of the report) leads to the proxy too.
+   */
+  server: { host?: string; firmwarePort: number; agentPort: number }
   tls: TlsIdentity
   meddler: Meddler
 }): Promise<Between> {
@@ -56,7 +60,11 @@ export async function standBetween(options: {
       socket.on('close', () => sockets.delete(socket))
       socket.on('error', () => {})
     })
-    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+    const port = listener === (firmware as Server) ? server.firmwarePort : server.agentPort
+    await new Promise<void>((resolve, reject) => {
+      listener.once('error', reject)
+      listener.listen(server.host === undefined ? 0 : port, '127.0.0.1', resolve)
+    })
   }
   const firmwarePort = (firmware.address() as AddressInfo).port
   const agentPort = (agent.address() as AddressInfo).port
@@ -139,12 +147,12 @@ export async function standBetween(options: {
 
 function ask(
   exchange: Exchange,
-  server: { firmwarePort: number; agentPort: number },
+  server: { host?: string; firmwarePort: number; agentPort: number },
 ): Promise<IncomingMessage> {
   const { plane, method, path, requestBody } = exchange
   const headers = { ...exchange.headers, connection: 'close' }
   const to = {
-    host: '127.0.0.1',
+    host: server.host ?? '127.0.0.1',
     port: plane === 'firmware' ? server.firmwarePort : server.agentPort,
     method,
     path,
