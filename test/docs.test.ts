@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { configurationDocument } from '../scripts/docs.ts'
+import { agentPolicyFile, parseAgentPolicy } from '../src/builder/agent-policy.ts'
 import { createProgram } from '../src/cli/program.ts'
 import { clusterSchema, parseCluster } from '../src/cluster/cluster.ts'
 import { renderStatic } from '../src/cluster/static.ts'
@@ -140,7 +141,7 @@ function typescriptFiles(folder: string): string[] {
     .map((name) => join(folder, name))
 }
 
-describe('profiles and clusters', () => {
+describe('profiles, clusters and policies', () => {
   const examplesOf = (name: string) =>
     [...read(name).matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => parse(match[1]!) as unknown)
   const machine = { id: 'm-aaaaaaaaaaaaaaaa', name: 'rack-7', labels: { rack: '7' } }
@@ -149,6 +150,12 @@ describe('profiles and clusters', () => {
     const examples = examplesOf('docs/profiles.md')
     expect(examples.length).toBeGreaterThan(2)
     for (const example of examples) expect(() => parseProfile(example)).not.toThrow()
+  })
+
+  test('every example of docs/agent-policy.md is a policy', () => {
+    const examples = examplesOf('docs/agent-policy.md')
+    expect(examples.length).toBeGreaterThan(0)
+    for (const example of examples) expect(() => parseAgentPolicy(example, 'example')).not.toThrow()
   })
 
   test('every example of docs/clusters.md is a cluster, and its files are YAML for a machine', () => {
@@ -165,6 +172,7 @@ describe('profiles and clusters', () => {
   test.each([
     ['docs/profiles.md', profileSchema],
     ['docs/clusters.md', clusterSchema],
+    ['docs/agent-policy.md', agentPolicyFile],
   ])('%s has a row for every member, and no other', (name, schema) => {
     const rows = [...read(name).matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]!)
     expect(rows.sort()).toEqual(

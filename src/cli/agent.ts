@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { buildAgent, type Hardware, imagesFolder, readImagesLock } from '../builder/agent-image.ts'
+import { readAgentPolicy } from '../builder/agent-policy.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import { refreshLock } from '../builder/refresh.ts'
 import { MusterError } from '../errors.ts'
@@ -20,6 +21,7 @@ type BuildOptions = {
   server?: string
   pin: string
   mirror?: string
+  policy?: string
   out: string
   origin: AgentOrigin
   refresh?: boolean
@@ -45,6 +47,10 @@ export function addAgent(program: Command, context: Context): void {
       oneOf(agentOrigin.options),
       'network',
     )
+    .option(
+      '--policy <file>',
+      "what it may boot and do, YAML or JSON: docs/agent-policy.md; by default the setting 'agentPolicy'",
+    )
     .option('--mirror <url>', 'Debian mirror; by default the one apt uses')
     .addHelpText('after', "\n--pin is required: the agent plane's key, as 'muster status' prints it.")
     .option('--refresh', 'first make images/agent/packages.lock anew from what the mirror has now')
@@ -64,6 +70,8 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
   const { world } = context
   const { config } = context.loaded()
   const { arch, hardware, origin } = options
+  const policyFile = options.policy ?? config.agentPolicy
+  const policy = policyFile === undefined ? {} : await readAgentPolicy(policyFile)
   const given = options.mirror ?? config.mirror
   const mirrors = given === undefined ? await aptMirrors() : [given.replace(/\/+$/, '')]
   const progress = world.progressLines((line) => world.stderr(`${line}\n`))
@@ -87,6 +95,7 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
     timeFloor: date.replace(/\.\d+Z$/, 'Z'),
     origin,
     servers: options.server?.split(',').map((url) => url.trim()) ?? [],
+    policy,
   })
   checkSettings(settings)
   const built = await buildAgent({

@@ -7,7 +7,7 @@ import { MusterError } from '../errors.ts'
 import { adminSocketName } from '../http/admin-socket.ts'
 import type { Log } from '../log.ts'
 import type { RegistryClient } from '../oci/registry.ts'
-import type { AgentConfig } from '../protocol/agent-config.ts'
+import type { AgentConfig, AgentPolicy } from '../protocol/agent-config.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { PublishThere } from '../releases/publish-there.ts'
 import type { ExpiryPeriods } from '../signing/expiry.ts'
@@ -52,6 +52,7 @@ export type AgentIdentity = {
   timeFloor: string
   origin: AgentConfig['origin']
   servers: string[]
+  policy: Partial<AgentPolicy>
 }
 
 export type Context = {

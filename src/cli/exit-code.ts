@@ -16,6 +16,7 @@ export const exitCodes = {
 const byCode: Partial<Record<ErrorCode, number>> = {
   'server-unreachable': exitCodes.unreachable,
   'config-invalid': exitCodes.configuration,
+  'agent-config-invalid': exitCodes.configuration,
   'data-unwritable': exitCodes.configuration,
   'listen-failed': exitCodes.configuration,
 }

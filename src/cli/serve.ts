@@ -1,5 +1,6 @@
 /** `muster serve`: the server, in the foreground. */
 import type { Command } from 'commander'
+import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { Context } from './context.ts'
 
 export function addServe(program: Command, context: Context): void {
@@ -14,8 +15,11 @@ export function addServe(program: Command, context: Context): void {
       for (const [name, value] of Object.entries(command.opts<Record<string, string>>()))
         program.setOptionValue(name, value)
       const { world } = context
+      const loaded = context.loaded()
+      // Before anything starts: an older agent with a laxer policy must not be what machines go on getting.
+      if (loaded.config.agentPolicy !== undefined) await readAgentPolicy(loaded.config.agentPolicy)
       await world.serve({
-        loaded: context.loaded(),
+        loaded,
         print: (line) => world.stdout(`${line}\n`),
         signal: world.signal,
       })

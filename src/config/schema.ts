@@ -54,6 +54,13 @@ export const configSchema = z.strictObject({
     .url({ protocol: /^https?$/ })
     .optional()
     .describe('Debian mirror that the agent and boot loaders are made from; by default the one apt uses'),
+  agentPolicy: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'File with what the agents that this server makes may boot and do (docs/agent-policy.md); by default what that document says',
+    ),
   firmware: section({
     host: host('0.0.0.0', 'Address of the firmware plane; :: for IPv6 and IPv4'),
     port: port(8080, 'HTTP port of the firmware plane'),

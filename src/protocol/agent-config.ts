@@ -5,27 +5,43 @@
 import * as z from 'zod/mini'
 import { mirror } from './hello.ts'
 import { agentOrigin, timestamp } from './identifiers.ts'
+import { argumentProblem } from './plan.ts'
+
+const whole = z.number().check(z.int(), z.gte(0))
+
+/** `name`, `name=value`, `name=*` or `prefix.*`; anything else with a star would allow nothing, and look as if it allowed much. */
+const argumentPattern = z.string().check(
+  z.refine((pattern) => argumentProblem(pattern) === undefined, 'an argument that no agent takes'),
+  z.regex(/^[^*]+(?:[=.]\*)?$/, 'a star stands only at the end of name=* or prefix.*'),
+)
 
 export const agentPolicy = z.object({
   /** TUF path patterns (`*` never crosses `/`) that a plan may choose from. */
-  targets: z.array(z.string()),
+  targets: z.array(
+    z
+      .string()
+      .check(z.regex(/^[^\s/]+\/[^\s/]+\/[^\s/]+$/, '<image>/<version>/<arch>, each part with * or ?')),
+  ),
   /** Hardware ids this agent may claim; empty: what the machine says of itself. */
-  hardwareIds: z.array(z.string()),
+  hardwareIds: z.array(z.string().check(z.minLength(1), z.maxLength(128))).check(z.maxLength(16)),
   /** Kernel arguments a plan may add: `name`, `name=*`, or `prefix.*`. Anything else is `argument-refused`. */
-  arguments: z.array(z.string()),
+  arguments: z.array(argumentPattern),
   /** Floors by image name, kept with the agent: a release counter below it never boots. */
-  minReleaseCounters: z.record(z.string(), z.number()),
+  minReleaseCounters: z.record(z.string(), whole),
   /**
    * Least targets.json version. A diskless agent remembers none, so whoever has the online keys could show it an older one, with
    * the floors of its day, for as long as that has not expired; left out: that is the only bound.
    */
-  minTargetsVersion: z.optional(z.number()),
+  minTargetsVersion: z.optional(whole),
   /** How long after its expiry timestamp metadata is still accepted, in seconds. 0: not at all. */
-  staleSeconds: z.number(),
-  /** After this many failed rounds: stay and wait, go on to the local disk (reboot), or power off. */
-  onFailure: z.object({ attempts: z.number(), fallback: z.enum(['wait', 'local-disk', 'power-off']) }),
+  staleSeconds: whole,
+  /**
+   * After this many failed rounds, 0 for never: stay and wait, restart the machine (what it then boots is its firmware's choice,
+   * docs/agent-policy.md), or power off.
+   */
+  onFailure: z.object({ attempts: whole, fallback: z.enum(['wait', 'local-disk', 'power-off']) }),
   /** Greatest size of an OS (all blobs of a release), in bytes; 0: half of the memory. */
-  maxImageBytes: z.number(),
+  maxImageBytes: whole,
 })
 export type AgentPolicy = z.infer<typeof agentPolicy>
 

@@ -6,10 +6,11 @@ import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { buildAgent } from '../builder/agent-image.ts'
+import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { Progress } from '../builder/download.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
 import type { Config } from '../config/schema.ts'
-import { type AgentConfig, defaultArgumentPolicy } from '../protocol/agent-config.ts'
+import { type AgentConfig, type AgentPolicy, defaultArgumentPolicy } from '../protocol/agent-config.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import { agentBundle } from './agent-bundle.ts'
 import type { Paths } from './paths.ts'
@@ -22,6 +23,8 @@ export function agentConfigFor(options: {
   timeFloor: string
   origin?: AgentConfig['origin']
   servers?: string[]
+  /** What differs from the policy below. */
+  policy?: Partial<AgentPolicy>
 }): AgentConfig {
   return {
     apiVersion: 'muster/v1',
@@ -39,11 +42,12 @@ export function agentConfigFor(options: {
       staleSeconds: 0,
       onFailure: { attempts: 20, fallback: 'wait' },
       maxImageBytes: 0,
+      ...options.policy,
     },
   }
 }
 
-/** @throws MusterError package-missing, download-failed, build-failed */
+/** @throws MusterError package-missing, download-failed, build-failed, agent-config-invalid */
 export async function makeAgents(options: {
   config: Config
   paths: Paths
@@ -57,11 +61,18 @@ export async function makeAgents(options: {
 }): Promise<void> {
   const { config, paths, pin, trustedRoot } = options
   const bundle = await agentBundle()
+  const policy = config.agentPolicy === undefined ? {} : await readAgentPolicy(config.agentPolicy)
   for (const arch of config.image.architectures) {
     const outDir = join(paths.boot, 'agent', arch)
     const settings = Buffer.from(
       JSON.stringify(
-        agentConfigFor({ repository: config.releases.repository, pin, arch, timeFloor: options.timeFloor }),
+        agentConfigFor({
+          repository: config.releases.repository,
+          pin,
+          arch,
+          timeFloor: options.timeFloor,
+          policy,
+        }),
         null,
         2,
       ),
