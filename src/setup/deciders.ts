@@ -7,10 +7,11 @@ import { createFirmwareScripts } from '../boot/firmware.ts'
 import { createClusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
 import { createNodeCrypto } from '../crypto/node.ts'
-import { MusterError } from '../errors.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
 import type { TlsIdentity } from '../http/tls.ts'
 import type { Log } from '../log.ts'
-import { createMachines } from '../machines/machines.ts'
+import { createMachines, type Machines } from '../machines/machines.ts'
+import type { Machine } from '../machines/records.ts'
 import type { Fetch } from '../oci/transport.ts'
 import { createReleases } from '../releases/releases.ts'
 import type { Upstream } from '../releases/sync.ts'
@@ -81,12 +82,23 @@ export async function createDeciders(parts: DeciderParts) {
     agentArguments: config.image.arguments,
     ports: () => ports,
     facts: {
-      findByMac: (mac) => machines.find(mac).catch(() => undefined),
+      findByMac: (mac) => findKnown(machines, mac),
       explain: (machine) => machines.why(machine.id),
+      recordUnverified: machines.recordUnverified,
       hasAgent: (arch) => hasAgent(paths, arch),
     },
   })
   return { releases, clusters, machines, planner, scripts }
+}
+
+/** A machine that is new is no failure; anything else is, and must not look like a new machine. */
+export async function findKnown(machines: Pick<Machines, 'find'>, mac: string): Promise<Machine | undefined> {
+  try {
+    return await machines.find(mac)
+  } catch (error) {
+    if (errorCodeOf(error) === 'machine-not-found') return undefined
+    throw error
+  }
 }
 
 async function readUpstream(config: Config): Promise<Upstream | undefined> {
