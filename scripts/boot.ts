@@ -11,7 +11,8 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { createApiClient } from '../src/cli/api-client.ts'
+import { type ApiClient, createApiClient } from '../src/cli/api-client.ts'
+import { errorCodeOf } from '../src/errors.ts'
 import { faults } from '../test/support/faults.ts'
 import { tool } from '../test/support/tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
@@ -46,7 +47,7 @@ if (values.help) {
 }
 
 async function main(): Promise<number> {
-  const api = values.fault === undefined && values.hardware === 'virtual' ? runningServer() : undefined
+  const api = values.fault === undefined && values.hardware === 'virtual' ? await runningServer() : undefined
   const result = await bootWholly({
     ...(api === undefined ? { settings: { 'image.hardware': values.hardware } } : { attach: api }),
     memoryMiB: Number(values.memory),
@@ -70,12 +71,20 @@ async function main(): Promise<number> {
   )
 }
 
-/** The server of the data folder, when one runs. */
-function runningServer() {
+/** The server of the data folder, when one runs: a socket alone may be what a killed one left. */
+async function runningServer(): Promise<ApiClient | undefined> {
   const path = resolve(values.data, 'admin.sock')
   if (!existsSync(path)) return undefined
+  const api = createApiClient({ kind: 'socket', path })
+  try {
+    await api.call({ method: 'GET', path: '/status' })
+  } catch (error) {
+    if (errorCodeOf(error) !== 'server-unreachable') throw error
+    console.log(`no server answers at ${path}: one that was killed left it`)
+    return undefined
+  }
   console.log(`booting from the server whose data is in ${resolve(values.data)}`)
-  return createApiClient({ kind: 'socket', path })
+  return api
 }
 
 function toldJoin(result: WholeBoot): number {
