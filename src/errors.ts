@@ -91,6 +91,8 @@ export const errorCodes = [
   // configuration and start
   'config-invalid',
   'data-unwritable',
+  'preparing',
+  'clock-behind',
   'download-failed',
   'package-missing',
   'build-failed',

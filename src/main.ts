@@ -42,9 +42,10 @@ function world(): World {
       const { serve } = await import('./serve.ts')
       const log = createLog(loaded.config.log)
       const isTerminal = process.stdout.isTTY === true
-      // A person at a terminal reads the greeting; of what leads to it only warnings are worth a line.
+      // A person at a terminal reads what is printed; of what leads to a server that is ready only warnings are worth a line.
       if (isTerminal && loaded.sources.get('log.level') === 'default') log.level = 'warn'
-      await using _running = await serve({ loaded, print, log })
+      await using running = await serve({ loaded, print, log })
+      await Promise.race([running.prepared, aborted(signal)])
       log.level = loaded.config.log.level
       await aborted(signal)
       print('Stopping; Ctrl-C again does not wait for what is under way.')

@@ -17,11 +17,12 @@ import { type AdminFacts, adminDeciders } from './setup/admin-deciders.ts'
 import { prepareDataFolder } from './setup/data-folder.ts'
 import { createDeciders } from './setup/deciders.ts'
 import type { Missing } from './setup/first-start.ts'
-import { greeting } from './setup/greeting.ts'
+import { type Greeting, greeting } from './setup/greeting.ts'
 import { databaseLimitsOf } from './setup/limits.ts'
 import { type Listening, listen, type Ports } from './setup/listeners.ts'
+import { createOnce, type Once } from './setup/once.ts'
 import { type Paths, pathsOf } from './setup/paths.ts'
-import { prepareServer } from './setup/prepare.ts'
+import { createPreparation } from './setup/prepare.ts'
 import { createRegistries } from './setup/registries.ts'
 import { startTimers } from './setup/timers.ts'
 import { type BlobStore, createBlobStore } from './store/blobs.ts'
@@ -36,7 +37,10 @@ export type Running = AsyncDisposable & {
   machines: Machines
   releases: Releases
   blobs: BlobStore
-  missing: readonly Missing[]
+  /** What machines would need and is not there now; what is still being made is among it. */
+  missing(): Missing[]
+  /** Resolves when what the start had to make is made, or `missing()` says why it is not; never rejects. */
+  prepared: Promise<void>
 }
 
 export type ServeOptions = {
@@ -48,7 +52,10 @@ export type ServeOptions = {
   random?: (bytes: number) => Uint8Array
 }
 
-/** @throws MusterError with one sentence for whatever keeps it from starting. */
+/**
+ * Resolves when it listens; what it lacks is made beside that, and stopping it stops that.
+ * @throws MusterError with one sentence for whatever keeps it from starting.
+ */
 export async function serve(options: ServeOptions): Promise<Running> {
   const { loaded, log, print, now = () => new Date(), random = randomBytes } = options
   const { config } = loaded
@@ -76,13 +83,17 @@ export async function serve(options: ServeOptions): Promise<Running> {
   })
   const { machines, releases } = deciders
   stack.use(releases)
-  const { created } = await releases.init({ allowNew: (await machines.list({ limit: 1 })).length === 0 })
+  await releases.init({ allowNew: (await machines.list({ limit: 1 })).length === 0 })
 
-  // What the first start makes; what fails is said and does not stop the server.
-  const missing = await prepareServer({ config, paths, releases, machines, pin: tls.pin, print })
+  const once = createOnce({ database, now })
+  const preparation = createPreparation({
+    ...{ config, paths, releases, machines, once, now, print },
+    pin: tls.pin,
+  })
+  const { missing } = preparation
 
   // Who listens.
-  const facts = { ...deciders, config, paths, tls, ports, blobs, missing, now, startedAt: now() }
+  const facts = { ...deciders, config, paths, tls, ports, blobs, missing, startedAt: now() }
   stack.use(
     await listen({
       ...deciders,
@@ -93,14 +104,28 @@ export async function serve(options: ServeOptions): Promise<Running> {
     }),
   )
   stack.use(startTimers({ config, machines, releases, blobs, log, now: () => now().getTime() }))
+  await greet({ config, paths, ports }, { token, once, print })
 
-  const newToken = token.issued
-  for (const line of greeting({ config, paths, ports, newToken, missing, firstStart: created })) print(line)
+  // What is made beside that; it is the first to be stopped.
+  stack.use(preparation)
+  const prepared = preparation.run()
   const started = stack.move()
   return {
-    ...{ config, paths, tls, ports, machines, releases, blobs, missing },
+    ...{ config, paths, tls, ports, machines, releases, blobs, missing, prepared },
     [Symbol.asyncDispose]: () => started.disposeAsync(),
   }
+}
+
+/** A start that was killed before it could say this leaves it to the next one, with a token that nobody has seen either. */
+async function greet(
+  facts: Pick<Greeting, 'config' | 'paths' | 'ports'>,
+  options: { token: AdminToken; once: Once; print(line: string): void },
+): Promise<void> {
+  const { once, print, token } = options
+  const firstStart = !(await once.isDone('greeted'))
+  const newToken = token.issued ?? (firstStart ? await token.replace() : undefined)
+  for (const line of greeting({ ...facts, firstStart, newToken })) print(line)
+  if (firstStart) await once.done('greeted')
 }
 
 async function adminPlane(facts: Omit<AdminFacts, 'version'>, token: AdminToken, log: Log) {

@@ -37,6 +37,7 @@ export async function run(args: string[] = []): Promise<void> {
     'tftp.enabled': 'false',
   }
   const running = await serve({ loaded: loadConfig({ env: {}, flags }), log: silentLog, print: () => {} })
+  await running.prepared
   const seconds: Record<'verified' | 'unverified', number[]> = { verified: [], unverified: [] }
   try {
     await prepareUnverified(running, files)

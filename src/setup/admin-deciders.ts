@@ -4,7 +4,7 @@ import type { Config } from '../config/schema.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { AdminDeciders } from '../http/admin.ts'
 import type { ImageDeciders, ImagesView, PullProgress, PullRequest } from '../http/admin-images.ts'
-import type { WhyView } from '../http/admin-machines.ts'
+import type { MachineView, WhyView } from '../http/admin-machines.ts'
 import type { Machines } from '../machines/machines.ts'
 import { pullInto } from '../oci/pull.ts'
 import { parseReference } from '../oci/reference.ts'
@@ -27,7 +27,7 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
   return {
     machines: {
       list: (query) => machines.list(query),
-      get: (machine) => machines.find(machine),
+      get: (machine) => viewOf(facts, machine),
       async patch(machine, { name, labels }, by) {
         let found = await machines.find(machine)
         if (labels !== undefined) found = await machines.label(found.id, labels, by)
@@ -82,6 +82,14 @@ async function forgiving(code: string, removal: Promise<void>): Promise<void> {
   } catch (error) {
     if (errorCodeOf(error) !== code) throw error
   }
+}
+
+/** What it boots without any check is said wherever somebody looks at it, not only where they ask why. */
+async function viewOf({ machines }: AdminFacts, text: string): Promise<MachineView> {
+  const machine = await machines.find(text)
+  const { profiles } = await machines.why(machine.id)
+  const given = profiles.find(({ matches }) => matches)
+  return given?.unverified === true ? { ...machine, unverified: given.name } : machine
 }
 
 async function whyOf({ machines, releases }: AdminFacts, text: string): Promise<WhyView> {

@@ -1,11 +1,12 @@
 /**
  * What firmware loads: agents and boot loaders in data/boot. A stamp beside them says what they were made from, so a second
- * start makes nothing, and a new root or a new key of the agent plane makes them again.
+ * start makes nothing, and a new root, a new key of the agent plane or newer packages make them again. It goes before they
+ * are touched and comes last: files that a killed start left half replaced are made again.
  */
 import { createHash } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { buildAgent } from '../builder/agent-image.ts'
+import { buildAgent, readImagesLock } from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { Progress } from '../builder/download.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
@@ -54,7 +55,7 @@ export async function makeAgents(options: {
   pin: string
   trustedRoot: Uint8Array
   mirrors: readonly string[]
-  timeFloor: string
+  signal: AbortSignal
   progress: Progress
   /** Called before an agent is made; not for one that is up to date. */
   onMake(arch: Arch): void
@@ -62,6 +63,7 @@ export async function makeAgents(options: {
   const { config, paths, pin, trustedRoot } = options
   const bundle = await agentBundle()
   const policy = config.agentPolicy === undefined ? {} : await readAgentPolicy(config.agentPolicy)
+  const lock = await readImagesLock()
   for (const arch of config.image.architectures) {
     const outDir = join(paths.boot, 'agent', arch)
     const settings = Buffer.from(
@@ -70,17 +72,19 @@ export async function makeAgents(options: {
           repository: config.releases.repository,
           pin,
           arch,
-          timeFloor: options.timeFloor,
+          timeFloor: lock.date,
           policy,
         }),
         null,
         2,
       ),
     )
-    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, options.timeFloor)
+    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, lock.date)
     if ((await readStamp(outDir)) === stamp) continue
     options.onMake(arch)
+    await removeStamp(outDir)
     await buildAgent({
+      lock,
       arch,
       hardware: config.image.hardware,
       mirrors: options.mirrors,
@@ -90,6 +94,7 @@ export async function makeAgents(options: {
       trustedRoot,
       agentBundle: bundle,
       progress: options.progress,
+      signal: options.signal,
     })
     await writeFile(join(outDir, 'made-from'), stamp)
   }
@@ -99,20 +104,25 @@ export async function makeAgents(options: {
 export async function makeLoaders(options: {
   paths: Paths
   mirrors: readonly string[]
+  signal: AbortSignal
   progress: Progress
-  /** Called before they are fetched; not when they are here. */
+  /** Called before they are fetched; not when they are up to date. */
   onMake(): void
 }): Promise<void> {
   const outDir = join(options.paths.boot, 'loaders')
-  if ((await readStamp(outDir)) !== undefined) return
+  const lock = await readImagesLock()
+  if ((await readStamp(outDir)) === lock.date) return
   options.onMake()
+  await removeStamp(outDir)
   await fetchLoaders({
+    lock,
     mirrors: options.mirrors,
     cacheDir: options.paths.cache,
     outDir,
     progress: options.progress,
+    signal: options.signal,
   })
-  await writeFile(join(outDir, 'made-from'), 'packages.lock')
+  await writeFile(join(outDir, 'made-from'), lock.date)
 }
 
 function stampOf(...parts: (string | Uint8Array)[]): string {
@@ -127,4 +137,8 @@ async function readStamp(folder: string): Promise<string | undefined> {
   } catch {
     return undefined
   }
+}
+
+function removeStamp(folder: string): Promise<void> {
+  return rm(join(folder, 'made-from'), { force: true })
 }

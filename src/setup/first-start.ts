@@ -1,17 +1,17 @@
 /**
  * What a start prepares when it is missing: agents and boot loaders, the hello image and its release, the profile that gives
- * it to machines. Each part fails on its own: a server without a mirror in reach starts all the same and says what it lacks.
+ * it to machines. Each part fails on its own: a server without a mirror in reach serves all the same and says what it lacks.
  */
-import { access, mkdtemp, rm } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
-import { readImagesLock } from '../builder/agent-image.ts'
 import type { Progress } from '../builder/download.ts'
-import { buildHello, writeHelloLayout } from '../builder/hello-image.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import type { Config } from '../config/schema.ts'
-import { errorCodeOf } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
 import type { ProfileInput } from '../machines/profiles.ts'
+import type { Arch } from '../protocol/identifiers.ts'
 import { makeAgents, makeLoaders } from './agent-images.ts'
+import type { Once } from './once.ts'
 import type { Paths } from './paths.ts'
 
 export const helloImage = 'hello'
@@ -22,105 +22,108 @@ export const demonstrationProfile: ProfileInput = {
   image: { name: helloImage, channel: 'stable' },
 }
 
-/** Something that could not be prepared: what, why, and what follows from it. */
-export type Missing = { what: string; code: string; reason: string }
+/** Something that a machine would need and is not there: what, why, and the way out. */
+export type Missing = { what: string; code: ErrorCode; reason: string }
 
 export type FirstStart = {
   config: Config
   paths: Paths
   pin: string
-  trustedRoot: Uint8Array
+  trustedRoot(): Promise<Uint8Array>
+  signal: AbortSignal
   progress: Progress
   print(line: string): void
-  hasImage(name: string): boolean
-  /** Publishes what a layout folder holds under `<image>/<version>`, with the keys of this server. */
-  publishLayout(folder: string, image: string, version: string): Promise<void>
+  /** Releases that are there under an image's name. */
+  releasesOf(image: string): readonly { version: string; arch: Arch }[]
+  publishHello(options: { architectures: readonly Arch[]; mirrors: readonly string[] }): Promise<void>
+  once: Once
   hasProfiles(): Promise<boolean>
   putProfile(profile: ProfileInput): Promise<void>
 }
 
-/** Resolves with what is missing afterwards; empty when everything is there. */
-export async function prepareFirstStart(start: FirstStart): Promise<Missing[]> {
-  const { config, paths } = start
-  if (!config.image.prepare) return []
-  const mirrors = config.mirror === undefined ? await aptMirrors() : [config.mirror.replace(/\/+$/, '')]
-  const lock = await readImagesLock()
-  const common = { paths, mirrors, progress: start.progress }
-  const say = createAnnouncer(start.print, mirrors)
-  const missing: Missing[] = []
-  const attempt = async (what: string, make: () => Promise<unknown>) => {
-    try {
-      await make()
-    } catch (error) {
-      missing.push({ what, code: errorCodeOf(error), reason: (error as Error).message })
-    }
-  }
+/** A thing to prepare; `make` does nothing when it is there and up to date. */
+export type Part = { what: string; make(): Promise<void> }
 
+/** In the order in which they are to be made; none where the configuration says that nothing is prepared. */
+export function firstStartParts(start: FirstStart): Part[] {
+  const { config } = start
+  if (!config.image.prepare) return []
+  const announce = createAnnouncer(start.print)
   const { hardware } = config.image
   const machines = hardware === 'virtual' ? 'virtual machines' : 'real machines'
-  await attempt('the boot agent', () =>
-    makeAgents({
-      ...start,
-      ...common,
-      timeFloor: lock.date,
-      onMake: (arch) => say(`boot agent (${arch}, ${machines}): verifies what a machine boots`),
-    }),
-  )
-  await attempt('the boot loaders', () =>
-    makeLoaders({ ...common, onMake: () => say('boot loaders (iPXE): what firmware loads first') }),
-  )
-  if (config.releases.upstream === undefined) {
-    await attempt('the hello image', () => prepareHello(start, mirrors, say))
-  }
-  return missing
+  const parts: Part[] = [
+    {
+      what: 'the boot agent',
+      async make() {
+        const mirrors = await mirrorsOf(config)
+        const onMake = (arch: Arch) =>
+          announce(mirrors, `boot agent (${arch}, ${machines}): verifies what a machine boots`)
+        await makeAgents({ ...start, trustedRoot: await start.trustedRoot(), mirrors, onMake })
+      },
+    },
+    {
+      what: 'the boot loaders',
+      async make() {
+        const mirrors = await mirrorsOf(config)
+        const onMake = () => announce(mirrors, 'boot loaders (iPXE): what firmware loads first')
+        await makeLoaders({ ...start, mirrors, onMake })
+      },
+    },
+  ]
+  if (config.releases.upstream === undefined)
+    parts.push({ what: 'the hello image', make: () => prepareHello(start, announce) })
+  return parts
 }
 
+function mirrorsOf(config: Config): Promise<string[]> | string[] {
+  return config.mirror === undefined ? aptMirrors() : [config.mirror.replace(/\/+$/, '')]
+}
+
+type Announce = (mirrors: readonly string[], what: string) => void
+
 /** Says once where it all comes from, and then what is being made, and for what. */
-function createAnnouncer(print: (line: string) => void, mirrors: readonly string[]) {
+function createAnnouncer(print: (line: string) => void): Announce {
   let begun = false
-  return (what: string) => {
-    if (!begun)
-      print(`Preparing what machines boot, once, from Debian packages of ${mirrors[0] ?? 'no mirror'}:`)
+  return ([mirror = 'no mirror'], what) => {
+    if (!begun) print(`Preparing what machines boot, once, from Debian packages of ${mirror}:`)
     begun = true
     print(`  ${what}`)
   }
 }
 
-async function prepareHello(
-  start: FirstStart,
-  mirrors: readonly string[],
-  say: (what: string) => void,
-): Promise<void> {
-  const { config, paths } = start
-  if (!start.hasImage(helloImage)) {
-    say('hello image: a small system to try a boot with, signed with the keys of this server')
-    const folder = await mkdtemp(join(paths.data, 'hello-'))
-    try {
-      const images = []
-      for (const arch of config.image.architectures) {
-        const outDir = join(folder, arch)
-        images.push(
-          await buildHello({
-            arch,
-            hardware: config.image.hardware,
-            mirrors,
-            cacheDir: paths.cache,
-            outDir,
-            progress: start.progress,
-          }),
-        )
-      }
-      const layout = join(folder, 'layout')
-      await writeHelloLayout({ path: layout, tag: helloVersion, images })
-      await start.publishLayout(layout, helloImage, helloVersion)
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
+async function prepareHello(start: FirstStart, announce: Announce): Promise<void> {
+  const { config, once } = start
+  const architectures = lackingHello(start.releasesOf(helloImage), config.image.architectures)
+  if (architectures.length > 0) {
+    const mirrors = await mirrorsOf(config)
+    const names = architectures.join(', ')
+    announce(
+      mirrors,
+      `hello image (${names}): a small system to try a boot with, signed with this server's keys`,
+    )
+    await start.publishHello({ architectures, mirrors })
   }
+  // Given once: whoever removes the profile does not want it back at the next start.
+  if (await once.isDone('demonstration')) return
   if (!(await start.hasProfiles())) {
     await start.putProfile(demonstrationProfile)
     start.print(`  profile '${demonstrationProfile.name}': every machine boots the ${helloImage} image`)
   }
+  await once.done('demonstration')
+}
+
+/**
+ * Architectures that our hello image is to be made for. A person may have published another one under its name: then ours
+ * would take the channel from it.
+ */
+function lackingHello(
+  there: readonly { version: string; arch: Arch }[],
+  wanted: readonly Arch[],
+): readonly Arch[] {
+  if (there.length === 0) return wanted
+  const ours = there.filter(({ version }) => version === helloVersion)
+  if (ours.length === 0) return []
+  return wanted.filter((arch) => !ours.some((release) => release.arch === arch))
 }
 
 /** Whether an agent for this architecture can be loaded. */

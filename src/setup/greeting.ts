@@ -1,5 +1,9 @@
-/** What `npm start` prints: addresses, the lines a DHCP server needs, what to back up, and the next command. */
+/**
+ * What `npm start` prints: addresses, the lines a DHCP server needs and what to back up as soon as it listens; what is missing
+ * and the next command when the preparation is over.
+ */
 import { networkInterfaces } from 'node:os'
+import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
 import type { Missing } from './first-start.ts'
@@ -11,46 +15,57 @@ export type Greeting = {
   ports: { firmware: number; agent: number; admin: number; tftp: number | undefined }
   /** The admin token when this start made it: printed here once, and never logged. */
   newToken: string | undefined
-  missing: readonly Missing[]
+  /** Whether nobody was told before what a first start tells. */
   firstStart: boolean
 }
 
 /** Addresses at every start; the rest at the first one, or when something is not as it should be. */
 export function greeting(facts: Greeting): string[] {
-  const { config, ports, newToken, missing, firstStart } = facts
-  const host = config.advertise ?? ownAddress() ?? '127.0.0.1'
+  const { config, ports, newToken, firstStart } = facts
+  const host = hostOf(config)
+  const inUrl = reachableHost({ advertise: host, serverAddress: host })
   const tftp = ports.tftp === undefined ? '' : `, TFTP ${ports.tftp}`
   const lines = [
     '',
-    `Muster serves machines at http://${host}:${ports.firmware}${tftp}; their agents at https://${host}:${ports.agent}.`,
+    `Muster serves machines at http://${inUrl}:${ports.firmware}${tftp}; their agents at https://${inUrl}:${ports.agent}.`,
     isLoopbackHost(config.admin.host)
       ? 'Commands: ./muster --help, on this machine; from others when admin.host lets them in.'
       : `Commands: ./muster --help, on this machine; from others by the API on port ${ports.admin}.`,
   ]
   if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
-  if (firstStart) lines.push(...firstStartLines(facts, host))
-  else lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
+  const onlyHere = config.advertise === undefined && isLoopbackHost(host)
+  if (onlyHere) lines.push(`Only this machine reaches it: firmware.host is ${config.firmware.host}.`)
+  if (firstStart) lines.push(...firstStartLines(facts, onlyHere ? undefined : host))
+  else if (!onlyHere) lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
   if (newToken !== undefined) {
     lines.push('', 'Token for the API, shown this once (./muster token new makes another):', `  ${newToken}`)
   }
-  for (const { what, code, reason } of missing) lines.push('', `MISSING: ${what} (${code}). ${reason}`)
-  if (missing.length > 0) lines.push('', 'What is here is served. Start again when that is mended.')
+  return [...lines, '']
+}
+
+/** When the preparation is over; nothing where nothing was made and nothing is missing. */
+export function preparedLines(facts: { missing: readonly Missing[]; made: boolean }): string[] {
+  const { made, missing } = facts
+  if (missing.length === 0) return made ? ['', 'See a machine boot:  npm run boot', ''] : []
+  const lines = missing.flatMap(({ what, code, reason }) => ['', `MISSING: ${what} (${code}). ${reason}`])
+  lines.push('', 'What is here is served. Start again when that is mended.')
   if (missing.some(({ code }) => code === 'download-failed'))
     lines.push(
       'No mirror in reach? Run ./muster agent fetch where there is one, and copy its cache folder here.',
     )
-  if (missing.length === 0 && firstStart) lines.push('', 'See a machine boot:  npm run boot')
   return [...lines, '']
 }
 
-function firstStartLines({ config, paths, ports }: Greeting, host: string): string[] {
-  const lines = [
-    '',
-    'Give your DHCP server these lines (dnsmasq; docs/dhcp.md has ISC, Kea, OpenWrt):',
-    ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
-    '',
-    `Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`,
-  ]
+/** `host`: what other machines reach; undefined: none does. */
+function firstStartLines({ config, paths, ports }: Greeting, host: string | undefined): string[] {
+  const lines = ['']
+  if (host !== undefined)
+    lines.push(
+      'Give your DHCP server these lines (dnsmasq; docs/dhcp.md has ISC, Kea, OpenWrt):',
+      ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
+      '',
+    )
+  lines.push(`Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`)
   if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined)
     lines.push('New machines get the demonstration image by themselves; for anything more you are asked.')
   return lines
@@ -66,7 +81,7 @@ function lowPortLines(port: number): string[] {
 
 /** RFC 4578 architectures: 0 BIOS, 7 and 9 UEFI x64, 11 UEFI arm64, 16 and 19 UEFI HTTP Boot. iPXE is known by option 175. */
 export function dnsmasqLines(host: string, firmwarePort: number): string[] {
-  const http = `http://${host}:${firmwarePort}/boot`
+  const http = `http://${reachableHost({ advertise: host, serverAddress: host })}:${firmwarePort}/boot`
   return [
     'dhcp-match=set:ipxe,175',
     'dhcp-match=set:bios,option:client-arch,0',
@@ -85,6 +100,14 @@ export function dnsmasqLines(host: string, firmwarePort: number): string[] {
     `dhcp-boot=tag:httparm64,${http}/ipxe-arm64.efi`,
   ]
 }
+
+/** The host to print: the name that was given, the one address that is listened on, else one that others may reach. */
+function hostOf({ advertise, firmware }: Config): string {
+  if (advertise !== undefined) return advertise
+  return everyAddress.has(firmware.host) ? (ownAddress() ?? '127.0.0.1') : firmware.host
+}
+
+const everyAddress = new Set(['0.0.0.0', '::'])
 
 /** An address of this machine that others may reach: the first that is not loopback, IPv4 before IPv6. */
 function ownAddress(): string | undefined {

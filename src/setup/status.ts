@@ -21,17 +21,20 @@ export type StatusFacts = {
   ports: Ports
   machines: Machines
   releases: Releases
-  /** What the start could not prepare. */
-  missing: readonly Missing[]
-  now: () => Date
+  /** What is not prepared: still being made, or it could not be. */
+  missing(): Missing[]
 }
 
 export function statusDeciders(facts: StatusFacts): StatusDeciders {
   const { config, machines, paths, ports, releases, startedAt, tls, version } = facts
   return {
-    ready: async () => lacking(facts).length === 0,
+    async ready() {
+      const { databaseMissing } = await count(machines)
+      return databaseMissing.length === 0 && lacking(facts).length === 0
+    },
     async status() {
-      const missing = lacking(facts)
+      const { counts, databaseMissing } = await count(machines)
+      const missing = [...databaseMissing, ...lacking(facts)]
       const { admin, agent, firmware, tftp } = config
       const planes: Status['planes'] = [
         { name: 'firmware', url: `http://${firmware.host}:${ports.firmware}` },
@@ -58,30 +61,36 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
         missing,
         agents: await agentsOf(config, paths),
         repositories: [await repositoryOf(config, releases, paths)],
-        machines: await machines.count(),
+        machines: counts,
       }
     },
   }
 }
 
-/** What keeps machines from booting: what was not prepared, and metadata that no machine would accept now. */
-function lacking({ missing, now, releases }: StatusFacts): Missing[] {
-  const metadata = (code: string, reason: string) => [...missing, { what: 'release metadata', code, reason }]
-  let trusted: ReturnType<Releases['catalog']>['trusted']
+/** Asks the database, without which no machine boots. */
+async function count(
+  machines: Machines,
+): Promise<{ counts: Status['machines']; databaseMissing: Missing[] }> {
   try {
-    trusted = releases.catalog().trusted
+    return { counts: await machines.count(), databaseMissing: [] }
   } catch (error) {
-    return metadata(errorCodeOf(error), (error as Error).message)
+    return { counts: {}, databaseMissing: [missingBy('the database', error)] }
+  }
+}
+
+/** What keeps machines from booting: what is not prepared, and metadata that no machine would accept now. */
+function lacking({ missing, releases }: StatusFacts): Missing[] {
+  try {
+    releases.catalog()
+  } catch (error) {
+    return [...missing(), missingBy('release metadata', error)]
   }
   const expired = releases.expired()
-  if (expired !== undefined) return metadata(expired.code, expired.message)
-  const over = Object.entries(trusted.expires).filter(([, expires]) => Date.parse(expires) <= now().getTime())
-  if (over.length === 0) return [...missing]
-  const roles = over.map(([role, expires]) => `${role} (${expires})`).join(', ')
-  return metadata(
-    'metadata-expired',
-    `Machines refuse expired metadata: ${roles}. 'muster tuf status' shows which keys are here; sign again where the others are kept.`,
-  )
+  return expired === undefined ? missing() : [...missing(), missingBy('release metadata', expired)]
+}
+
+function missingBy(what: string, error: unknown): Missing {
+  return { what, code: errorCodeOf(error), reason: (error as Error).message }
 }
 
 async function agentsOf(config: Config, paths: Paths): Promise<Status['agents']> {

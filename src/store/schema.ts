@@ -79,7 +79,7 @@ export type EventRow = {
 /** `document` is JSON, as it was put. */
 export type DocumentRow = { name: string; document: string; updatedAt: number }
 
-/** One-of-a-kind values of the server; nothing is kept here yet. */
+/** One-of-a-kind values of the server: what it has done once (setup/once.ts), with the time, RFC 3339. */
 export type SettingRow = { key: string; value: string }
 
 export type MigrationRow = { number: number; name: string; appliedAt: number }

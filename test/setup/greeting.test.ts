@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/load.ts'
-import { type Greeting, greeting } from '../../src/setup/greeting.ts'
+import { type Greeting, greeting, preparedLines } from '../../src/setup/greeting.ts'
 import { pathsOf } from '../../src/setup/paths.ts'
 import { createProgressLines } from '../../src/setup/progress-lines.ts'
 
@@ -10,18 +10,16 @@ const facts: Greeting = {
   paths: pathsOf(config),
   ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: 69 },
   newToken: undefined,
-  missing: [],
   firstStart: false,
 }
 const textOf = (changes: Partial<Greeting>) => greeting({ ...facts, ...changes }).join('\n')
 
 describe('what a start prints', () => {
-  test('the first start: DHCP lines of each kind of firmware, the backup, the next command', () => {
+  test('the first start: DHCP lines of each kind of firmware, and the backup', () => {
     const text = textOf({ firstStart: true })
     for (const architecture of [0, 7, 11, 16]) expect(text).toContain(`option:client-arch,${architecture}\n`)
     expect(text).toContain('dhcp-boot=tag:ipxe,http://192.0.2.1:8080/boot/autoexec.ipxe')
     expect(text).toContain('Back up /srv/muster/keys now')
-    expect(text).toContain('npm run boot')
   })
   test('a second start says where it is, and nothing twice', () => {
     const text = textOf({})
@@ -38,11 +36,33 @@ describe('what a start prints', () => {
     expect(textOf({ newToken: 'muster_x' })).toContain('  muster_x\n')
     expect(textOf({ newToken: undefined })).not.toContain('muster_')
   })
-  test('what is missing is named with its reason, and no boot is promised', () => {
-    const text = textOf({
-      firstStart: true,
-      missing: [{ what: 'the boot agent', code: 'download-failed', reason: 'No mirror answered.' }],
-    })
+  test('a server on loopback alone does not name an address where nobody answers', () => {
+    for (const host of ['127.0.0.1', '::1']) {
+      const local = loadConfig({ env: {}, flags: { 'firmware.host': host } }).config
+      const text = textOf({ config: local, firstStart: true })
+      expect(text).toContain(`http://${host === '::1' ? '[::1]' : host}:8080`)
+      expect(text).toContain(`Only this machine reaches it: firmware.host is ${host}.`)
+      expect(text).not.toContain('dhcp-boot')
+    }
+  })
+  test('a server that listens on one address names that one', () => {
+    const one = loadConfig({ env: {}, flags: { 'firmware.host': '192.0.2.7' } }).config
+    expect(textOf({ config: one })).toContain('http://192.0.2.7:8080')
+  })
+})
+
+describe('what is printed when the preparation is over', () => {
+  const missing = [
+    { what: 'the boot agent', code: 'download-failed', reason: 'No mirror answered.' } as const,
+  ]
+  test('the next command, where something was made', () => {
+    expect(preparedLines({ missing: [], made: true }).join('\n')).toContain('npm run boot')
+  })
+  test('nothing at a start that had nothing to do', () => {
+    expect(preparedLines({ missing: [], made: false })).toEqual([])
+  })
+  test('what is missing with its reason, and no boot is promised', () => {
+    const text = preparedLines({ missing, made: true }).join('\n')
     expect(text).toContain('MISSING: the boot agent (download-failed). No mirror answered.')
     expect(text).not.toContain('npm run boot')
   })

@@ -53,6 +53,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     ...(now && { now }),
     ...(random && { random }),
   })
+  await running.prepared
   return {
     running,
     data,

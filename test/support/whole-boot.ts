@@ -5,6 +5,7 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ApiClient, apiPath } from '../../src/cli/api-client.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Status } from '../../src/http/admin-status.ts'
@@ -48,6 +49,7 @@ export type WholeBoot = {
 
 /** Refusals that a fault run waits for: the first, and that of one retry. */
 const refusalsWanted = 2
+const preparedPollMs = 500
 /** The first line of every Linux: a second one on the console means that something was kexeced. */
 const firstKernelLine = /Linux version \d/g
 
@@ -55,7 +57,7 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
   const { attach, memoryMiB = 1024, mac = '52:54:00:6d:75:01', timeoutMs = 240_000, print } = options
   const fault = options.fault === undefined ? undefined : faultNamed(options.fault)
   await using stack = new AsyncDisposableStack()
-  const server = attach === undefined ? await throwaway(stack, options) : await attached(attach, mac)
+  const server = attach === undefined ? await throwaway(stack, options) : await attached(attach, mac, print)
   const port = fault === undefined ? server.firmwarePort : await attack(stack, server, fault, options)
 
   const events: MachineEvent[] = []
@@ -140,8 +142,10 @@ async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions)
   const running = stack.use(
     await serve({ loaded: loadConfig({ env: {}, flags }), log: options.log ?? silentLog, print: () => {} }),
   )
-  if (running.missing.length > 0) {
-    throw new Error(running.missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
+  await running.prepared
+  const missing = running.missing()
+  if (missing.length > 0) {
+    throw new Error(missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
   }
   const size = async (name: string) => (await stat(join(running.paths.boot, 'agent/amd64', name))).size
   return {
@@ -154,8 +158,8 @@ async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions)
 }
 
 /** A server that runs already, by its admin plane; of its events only those of this machine. */
-async function attached(api: ApiClient, mac: string): Promise<BootServer> {
-  const status = await api.call<Status>({ method: 'GET', path: '/status' })
+async function attached(api: ApiClient, mac: string, print: (line: string) => void): Promise<BootServer> {
+  const status = await preparedStatus(api, print)
   const url = status.planes.find(({ name }) => name === 'firmware')?.url
   const agent = status.agents.find(({ arch }) => arch === 'amd64')
   if (url === undefined || agent === undefined) {
@@ -190,6 +194,17 @@ async function attached(api: ApiClient, mac: string): Promise<BootServer> {
       })().catch(() => {})
       return () => stop.abort()
     },
+  }
+}
+
+/** Waits for a server that was just started, and is still making what machines boot. */
+async function preparedStatus(api: ApiClient, print: (line: string) => void): Promise<Status> {
+  for (let told = false; ; told = true) {
+    const status = await api.call<Status>({ method: 'GET', path: '/status' })
+    const underWay = status.missing.filter(({ code }) => code === 'preparing').map(({ what }) => what)
+    if (underWay.length === 0) return status
+    if (!told) print(`the server is making ${underWay.join(', ')}`)
+    await sleep(preparedPollMs)
   }
 }
 
