@@ -7,6 +7,7 @@ import { MusterError } from '../errors.ts'
 import { normaliseMac } from '../machines/identifiers.ts'
 import type { Profile } from '../machines/profiles.ts'
 import type { Machine } from '../machines/records.ts'
+import type { RecordUnverified } from '../machines/unverified.ts'
 import type { Explanation } from '../machines/why.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import { ipxeScript } from './script.ts'
@@ -15,6 +16,7 @@ import { reachableHost } from './urls.ts'
 export type FirmwareFacts = {
   findByMac(mac: string): Promise<Machine | undefined>
   explain(machine: Machine): Promise<Pick<Explanation, 'eligibility'>>
+  recordUnverified: RecordUnverified
   /** Whether an agent for this architecture is here to be loaded. */
   hasAgent(arch: Arch): Promise<boolean>
 }
@@ -48,7 +50,7 @@ export function createFirmwareScripts(options: {
 
     async machine(
       query: Readonly<Record<string, unknown>>,
-      client: { serverAddress: string },
+      client: { address: string; serverAddress: string },
     ): Promise<string> {
       const mac = normaliseMac(String(query['mac'] ?? ''))
       if (mac === undefined) return skip('this machine did not say its MAC address')
@@ -62,6 +64,9 @@ export function createFirmwareScripts(options: {
         eligibility?.status === 'boot' &&
         eligibility.profile.unverified === true
       ) {
+        const { name: profile, files } = eligibility.profile
+        const given = [files?.kernel ?? '', ...(files?.initrd ?? [])].map((path) => `files/${path}`)
+        await facts.recordUnverified(machine, { profile, files: given, address: client.address })
         return unverified(machine, eligibility.profile)
       }
       if (!(await facts.hasAgent(arch))) {

@@ -176,6 +176,11 @@ export function parseLabels(changes: readonly string[]): Record<string, string |
   return labels
 }
 
+function unverifiedText({ unverified }: MachineView): string | undefined {
+  if (unverified === undefined) return undefined
+  return `profile '${unverified}' gives it files that nobody signed and nothing checks`
+}
+
 function showText(machine: MachineView, boots: readonly BootView[], nowMs: number): string {
   const { hardware } = machine
   const decided =
@@ -187,6 +192,7 @@ function showText(machine: MachineView, boots: readonly BootView[], nowMs: numbe
       ['enrolment', machine.enrolment],
       ['decided', decided],
       ['trust', machine.trust],
+      ['UNVERIFIED', unverifiedText(machine)],
       ['labels', labelsText(machine.labels)],
       ['macs', machine.macs.join(', ')],
       ['uuid', machine.uuid],

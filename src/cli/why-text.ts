@@ -11,6 +11,9 @@ export function whyText(why: WhyView): string {
     lines.push(`It boots nothing (${eligibility.code}): ${eligibility.reason}.`)
   else if (eligibility.status === 'wait') lines.push(`It waits: ${eligibility.reason}.`)
   else lines.push(`It goes on to its next boot device: ${eligibility.reason}.`)
+  const given = profiles.find(({ matches }) => matches)
+  if (given?.unverified === true)
+    lines.push(`UNVERIFIED: profile '${given.name}' gives it files that nobody signed and nothing checks.`)
   if (release !== undefined && 'target' in release) {
     const floor =
       release.minReleaseCounter > 0
@@ -26,7 +29,14 @@ export function whyText(why: WhyView): string {
   const others = profiles.filter((one) => !one.matches)
   if (others.length > 0) {
     lines.push('Profiles that do not match:')
-    lines.push(...bullets(others.map((one) => `${one.name}: ${one.sentences.join(', ')}`)))
+    lines.push(
+      ...bullets(
+        others.map(
+          (one) =>
+            `${one.name}${one.unverified === true ? ' (UNVERIFIED)' : ''}: ${one.sentences.join(', ')}`,
+        ),
+      ),
+    )
   }
   return lines.map((line) => `${printable(line)}\n`).join('')
 }

@@ -34,6 +34,10 @@ export const machine = z.object({
   lastSeenAt: z.string(),
   decidedAt: z.string().optional(),
   decidedBy: z.string().optional(),
+  unverified: z
+    .string()
+    .optional()
+    .describe('Profile that gives it files which nobody signed; said where one machine is asked for'),
 })
 export type MachineView = z.output<typeof machine>
 
@@ -64,6 +68,7 @@ export const why = z.object({
         name: z.string(),
         matches: z.boolean(),
         measure: z.number(),
+        unverified: z.literal(true).optional().describe('Gives files that nobody signed'),
         sentences: z.array(z.string()),
       }),
     )

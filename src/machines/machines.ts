@@ -24,6 +24,7 @@ import { createRateLimiter } from './rate.ts'
 import { type Boot, type Machine, type MachineEvent, type RecordedPlan, toBoot } from './records.ts'
 import { createReportToken } from './reports.ts'
 import { type SessionRequest, type VerifySession, verifyEd25519 } from './session.ts'
+import { createUnverifiedRecorder, type RecordUnverified } from './unverified.ts'
 import {
   decideEligibility,
   type Eligibility,
@@ -48,6 +49,8 @@ export type Machines = Directory & {
   recordAgentEvents(session: Session, request: EventsRequest): Promise<void>
   recordPlan(boot: Boot, plan: RecordedPlan): Promise<void>
   recordSkip(boot: Boot, reason: string): Promise<void>
+  /** The firmware of a machine was given files that nobody signed; kept at most once a minute. */
+  recordUnverified: RecordUnverified
   /** The token of the plan file report.json for this boot. Never log it. */
   reportToken(bootId: string): string
   /** @throws report-refused */
@@ -124,6 +127,7 @@ export function createMachines(options: {
     recordAgentEvents: (session, request) => recordAgentEvents(context, session, request),
     recordPlan: (boot, plan) => recordPlan(context, boot, plan),
     recordSkip: (boot, reason) => recordSkip(context, boot, reason),
+    recordUnverified: createUnverifiedRecorder({ timeline, rateKeysMax: limits.rateKeysMax, now }),
     reportToken: (bootId) => createReportToken(reportSecret, bootId),
     report: (report) => acceptReport({ ...context, reportSecret, refusals }, report),
     async why(text) {

@@ -67,7 +67,7 @@ export type Explanation = {
   machine: { id: string; name: string; enrolment: string; trust: string }
   eligibility: Eligibility | { status: 'error'; code: string; reason: string }
   /** All profiles, the most specific first: what held and what did not. */
-  profiles: { name: string; matches: boolean; measure: number; sentences: string[] }[]
+  profiles: { name: string; matches: boolean; measure: number; unverified?: true; sentences: string[] }[]
   /** Present when the machine has booted. */
   lastBoot?: { id: string; outcome?: string; agentOrigin: AgentOrigin; trust: string; because: string[] }
 }
@@ -91,6 +91,7 @@ export function explain(
         name: profile.name,
         matches,
         measure,
+        ...(profile.unverified === true ? { unverified: true as const } : {}),
         sentences: [...empty, ...shown.map(({ sentence }) => sentence)],
       }
     }),

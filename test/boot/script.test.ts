@@ -66,6 +66,7 @@ describe('what firmware says of itself', () => {
     facts: {
       findByMac: async () => undefined,
       explain: async () => ({ eligibility: { status: 'skip', reason: 'not asked' } }),
+      recordUnverified: async () => {},
       hasAgent: async () => true,
     },
   })
@@ -73,7 +74,7 @@ describe('what firmware says of itself', () => {
     'an architecture called %j finds no agent',
     async (buildarch) => {
       const query = { mac: '52:54:00:12:34:56', buildarch }
-      const script = await scripts.machine(query, { serverAddress: '192.0.2.1' })
+      const script = await scripts.machine(query, { address: '192.0.2.7', serverAddress: '192.0.2.1' })
       expect(script).toContain('echo Muster: there is no agent for')
       expect(script).not.toContain('kernel')
     },

@@ -127,6 +127,14 @@ describe('machines', () => {
     expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(256)}`)).code).toBe(0)
     expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(257)}`)).code).toBe(1)
   })
+  test('say so when they are given files that nobody signed', async () => {
+    world.machines.set(rack1.id, { ...rack1, unverified: 'memtest' })
+    expect((await here('machine', 'show', 'rack-1')).out).toMatch(
+      /UNVERIFIED +profile 'memtest' gives it files/,
+    )
+    world.machines.set(rack1.id, rack1)
+    expect((await here('machine', 'show', 'rack-1')).out).not.toContain('UNVERIFIED')
+  })
   test('say why they boot what they boot, and how far that can be trusted', async () => {
     world.machines.set(rack1.id, rack1)
     const { out } = await here('machine', 'why', 'rack-1')
@@ -185,6 +193,12 @@ describe('profiles', () => {
     expect((await here('profile', 'set', '-f', file)).code).toBe(0)
     expect((await here('profile', 'show', 'edge')).out).toBe(await readFile(file, 'utf8'))
     expect((await here('profiles')).out).toContain('edge     site=plant  edge-os (stable)  -\n')
+  })
+  test('that give files nobody signed are listed as such', async () => {
+    const file = join(folder, 'profile.yaml')
+    await writeFile(file, 'name: memtest\nunverified: true\nfiles:\n  kernel: memtest.efi\n')
+    expect((await here('profile', 'set', '-f', file)).code).toBe(0)
+    expect((await here('profiles')).out).toContain('files/memtest.efi (UNVERIFIED)')
   })
   test('under two names at once are refused', async () => {
     const file = join(folder, 'profile.yaml')
