@@ -9,7 +9,7 @@ async function download(pieceMs: number, requestMs: number): Promise<{ totalMs: 
   let requests = 0
   const reporter = createReporter({
     uptimeMs: () => nowMs,
-    memory: { sample: async () => 0, peakBytes: () => 0 },
+    memory: { totalBytes: 0, sample: async () => 0, peakBytes: () => 0 },
     limits: defaultLimits,
   })
   const post = async () => {
