@@ -63,7 +63,7 @@ async function main(): Promise<number> {
   if (result.outcome === 'booted')
     return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
   if (result.outcome === 'other-code') return told(3, `another code than ${expected}: ${result.cause}`)
-  if (result.outcome === 'timeout') return told(1, result.cause)
+  if (result.outcome === 'timeout' || result.outcome === 'crashed') return told(1, result.cause)
   const good = expected === 'joined' ? result.outcome === 'joined' : result.outcome === 'refused'
   return told(
     good ? 0 : 3,

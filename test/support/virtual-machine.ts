@@ -53,9 +53,10 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
     [
       ['-accel', 'tcg,thread=multi'],
       ['-machine', 'pc,graphics=off'],
-      // Without fast `rep movsb`: the emulator checks every single write to a page that once held code, and after a kexec
-      // most pages did. Copying by words instead of bytes takes half a minute off the second kernel's start.
-      ['-cpu', 'max,-erms,-fsrm'],
+      // An old processor without fast `rep movsb`: the emulator checks every single write to a page that once held code, and
+      // after a kexec most pages did, so copying by bytes costs half a minute. And with all that the emulator can be (`max`),
+      // kernels were seen to crash with flags that no processor sets.
+      ['-cpu', 'Nehalem'],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],
       ['-display', 'none'],

@@ -34,7 +34,7 @@ export type WholeBootOptions = {
 }
 
 export type WholeBoot = {
-  outcome: 'joined' | 'refused' | 'booted' | 'other-code' | 'timeout'
+  outcome: 'joined' | 'refused' | 'booted' | 'other-code' | 'crashed' | 'timeout'
   /** For a person. */
   cause: string
   /** Codes on the machine's console, in order. */
@@ -50,6 +50,8 @@ export type WholeBoot = {
 /** Refusals that a fault run waits for: the first, and that of one retry. */
 const refusalsWanted = 2
 const preparedPollMs = 500
+/** A kernel that ends like this is the emulator's fault or Debian's; waiting longer tells nothing. */
+const kernelCrash = /Kernel panic|Oops: |kernel BUG at/
 /** The first line of every Linux: a second one on the console means that something was kexeced. */
 const firstKernelLine = /Linux version \d/g
 
@@ -238,6 +240,8 @@ function watch(
       const kernels = machine.console().match(firstKernelLine)?.length ?? 0
       if (fault !== undefined && fault.expected !== 'joined' && kernels > 1)
         return finish('booted', 'a second kernel started')
+      if (kernelCrash.test(line))
+        return finish('crashed', `the emulated machine's kernel crashed: ${line.trim()}`)
       const code = /muster: (?:refused|failed): ([a-z-]+):/.exec(line)?.[1]
       if (code === undefined) return
       codes.push(code)
