@@ -106,6 +106,8 @@ test(`kill -9 of the server ${rounds} times during publishing (MUSTER_SEED=${see
   timeout: 300_000,
 }, async () => {
   let server = await startServerProcess(data)
+  await using stack = new AsyncDisposableStack()
+  stack.defer(() => server.kill())
   const first = publishing(await layoutOf('0.0'), '0.0')
   await underWay('0.0')
   const startedMs = performance.now()

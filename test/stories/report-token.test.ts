@@ -196,7 +196,9 @@ describe('the token of a report', () => {
       const giveUpAtMs = Date.now() + 240_000
       // The booted system says it last, after its report was taken.
       while (!machine.console().includes('muster hello: joined')) {
-        if (Date.now() > giveUpAtMs) throw new Error(`it did not join:\n${machine.console().slice(-3000)}`)
+        const lost = machine.console().includes('Kernel panic')
+        if (lost || Date.now() > giveUpAtMs)
+          throw new Error(`it did not join:\n${machine.console().slice(-3000)}`)
         await sleep(200)
       }
 
