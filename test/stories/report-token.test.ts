@@ -134,8 +134,6 @@ describe('the token of a report', () => {
     'is not on the console of a real boot, nor on a command line, nor in what the agent reports of a failure',
     {
       timeout: 300_000,
-      // Once more where it fails: software emulation now and then crashes by itself.
-      retry: 1,
     },
     async () => {
       const lines: string[] = []

@@ -4,11 +4,9 @@ import { bootWholly } from '../support/whole-boot.ts'
 
 const missing = tool('qemu-system-x86_64') === undefined
 
-// Once more where it fails: software emulation is the one part here that now and then crashes by itself.
 describe.skipIf(missing)('a virtual PC with a PXE ROM', () => {
   test('goes from its firmware through the agent and TUF into the booted system, and joins', {
     timeout: 200_000,
-    retry: 1,
   }, async () => {
     const lines: string[] = []
     const boot = await bootWholly({ timeoutMs: 180_000, print: (line) => lines.push(line) })

@@ -54,8 +54,8 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
       ['-accel', 'tcg,thread=multi'],
       ['-machine', 'pc,graphics=off'],
       // An old processor without fast `rep movsb`: the emulator checks every single write to a page that once held code, and
-      // after a kexec most pages did, so copying by bytes costs half a minute. And with all that the emulator can be (`max`),
-      // kernels were seen to crash with flags that no processor sets.
+      // after a kexec most pages did, so copying by bytes costs half a minute. Second kernels also crashed
+      // now and then under `max` (why is not known), and not so far under this one.
       ['-cpu', 'Nehalem'],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],

@@ -50,7 +50,7 @@ export type WholeBoot = {
 /** Refusals that a fault run waits for: the first, and that of one retry. */
 const refusalsWanted = 2
 const preparedPollMs = 500
-/** A kernel that ends like this is the emulator's fault or Debian's; waiting longer tells nothing. */
+/** A kernel that ends like this says nothing more: waiting longer tells nothing. */
 const kernelCrash = /Kernel panic|Oops: |kernel BUG at/
 /** The first line of every Linux: a second one on the console means that something was kexeced. */
 const firstKernelLine = /Linux version \d/g
