@@ -54,8 +54,7 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
       ['-accel', 'tcg,thread=multi'],
       ['-machine', 'pc,graphics=off'],
       // An old processor without fast `rep movsb`: the emulator checks every single write to a page that once held code, and
-      // after a kexec most pages did, so copying by bytes costs half a minute. Second kernels also crashed
-      // now and then under `max` (why is not known), and not so far under this one.
+      // after a kexec most pages did, so copying by bytes costs half a minute.
       ['-cpu', 'Nehalem'],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],
