@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util'
 import { type ApiClient, createApiClient } from '../src/cli/api-client.ts'
 import { errorCodeOf } from '../src/errors.ts'
 import { faults } from '../test/support/faults.ts'
-import { tool } from '../test/support/tools.ts'
+import { unpackTools } from '../test/support/unpack-tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
 
 const { values } = parseArgs({
@@ -37,10 +37,8 @@ if (values.help) {
 } else if (values.fault !== undefined && faults[values.fault] === undefined) {
   console.error(`There is no fault '${values.fault}'; npm run boot -- --help lists them.`)
   process.exitCode = 2
-} else if (tool('qemu-system-x86_64') === undefined) {
-  console.error(
-    "QEMU is missing. 'npm test' unpacks it under .cache/tools, or: apt-get install qemu-system-x86 ipxe-qemu",
-  )
+} else if ((await unpackTools(console.log, ['qemu-system-x86_64'])).length > 0) {
+  console.error('QEMU is missing and could not be unpacked. Install version 8 or later, with its iPXE ROMs.')
   process.exitCode = 69
 } else {
   process.exitCode = await main()

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { type Scenario, scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
+import { unpackTools } from '../test/support/unpack-tools.ts'
 
 const name = process.argv[2]
 const inside = process.argv[3] === '--inside'
@@ -16,6 +17,8 @@ if (name === undefined || (name !== 'all' && scenarios[name] === undefined)) {
 } else if (inside) {
   process.exitCode = await runInside(name, scenarios[name] as Scenario)
 } else {
+  // Inside its network a scenario reaches no mirror.
+  await unpackTools(console.log, ['qemu-system-x86_64'])
   process.exitCode = runAll(name === 'all' ? Object.keys(scenarios) : [name])
 }
 

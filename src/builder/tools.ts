@@ -19,14 +19,26 @@ import { libraryFolders } from './tree.ts'
 /** Where each program is, what it is started with beside its own arguments (`$tree` is the tree), and what its environment needs. */
 const programs: Record<string, { path: string; arguments?: string; environment?: string }> = {
   atftp: { path: 'usr/bin/atftp' },
+  curl: { path: 'usr/bin/curl' },
   'docker-registry': { path: 'usr/bin/docker-registry' },
+  openssl: {
+    path: 'usr/bin/openssl',
+    environment: 'OPENSSL_MODULES="$tree/$libraries/ossl-modules"; export OPENSSL_MODULES',
+  },
   oras: { path: 'usr/bin/oras' },
   'qemu-system-x86_64': {
     path: 'usr/bin/qemu-system-x86_64',
     arguments: '-L "$tree/usr/share/qemu" -L "$tree/usr/share/seabios" -L "$tree/usr/lib/ipxe/qemu"',
     environment: 'QEMU_MODULE_DIR="$tree/$libraries/qemu"; export QEMU_MODULE_DIR',
   },
+  // Python with the module tuf.
+  'python-tuf': {
+    path: 'usr/bin/python3.13',
+    environment:
+      'PYTHONHOME="$tree/usr" PYTHONDONTWRITEBYTECODE=1; export PYTHONHOME PYTHONDONTWRITEBYTECODE',
+  },
   qjs: { path: 'usr/bin/qjs' },
+  readelf: { path: 'usr/bin/readelf' },
   skopeo: { path: 'usr/bin/skopeo' },
   tftp: { path: 'usr/bin/tftp' },
   xz: { path: 'usr/bin/xz' },

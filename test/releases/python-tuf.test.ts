@@ -1,13 +1,13 @@
-/** python-tuf, the reference implementation, as the judge of what we sign. It is asked where it is installed. */
-import { execFile, execFileSync } from 'node:child_process'
+/** python-tuf, the reference implementation, as the judge of what we sign. MUSTER_PYTHON names another interpreter than the unpacked one. */
+import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { tool } from '../support/tools.ts'
+import { skipReason, tool } from '../support/tools.ts'
 import { openSite, publish, removeSite, type Served, type Site, serve } from './world.ts'
 
-const python = findPython()
+const python = process.env['MUSTER_PYTHON'] ?? tool('python-tuf')
 const client = `
 import inspect, sys
 from tuf.ngclient import Updater
@@ -20,18 +20,6 @@ target = updater.get_targetinfo(path)
 print(target.length, target.hashes["sha256"], target.custom["releaseCounter"])
 `
 
-/** The interpreter that MUSTER_PYTHON names, or python3 on PATH; undefined where it has no module tuf. */
-function findPython(): string | undefined {
-  const candidate = process.env['MUSTER_PYTHON'] ?? tool('python3')
-  if (candidate === undefined) return undefined
-  try {
-    execFileSync(candidate, ['-c', 'import tuf.ngclient'], { stdio: 'ignore' })
-    return candidate
-  } catch {
-    return undefined
-  }
-}
-
 let site: Site
 let served: Served
 beforeEach(async () => {
@@ -43,8 +31,7 @@ afterEach(async () => {
   await removeSite(site)
 })
 
-// Debian has it as python3-tuf, PyPI as tuf; MUSTER_PYTHON names the interpreter of a virtual environment.
-describe.skipIf(python === undefined)('python-tuf', () => {
+describe.skipIf(python === undefined)(`python-tuf${python ? '' : ` (${skipReason('python-tuf')})`}`, () => {
   const ask = async (path: string) => {
     const folder = join(site.data, 'python')
     await mkdir(folder, { recursive: true })

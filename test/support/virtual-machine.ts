@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
-import { tool } from './tools.ts'
+import { skipReason, tool } from './tools.ts'
 
 export type VirtualMachine = AsyncDisposable & {
   /** Everything the serial console said so far. */
@@ -41,8 +41,7 @@ const consoleCharsMax = 4_000_000
 /** @throws Error when QEMU is not there. */
 export function startVirtualMachine(options: VirtualMachineOptions): VirtualMachine {
   const qemu = tool('qemu-system-x86_64')
-  if (qemu === undefined)
-    throw new Error("QEMU is missing: 'npm test' unpacks it, or apt-get install qemu-system-x86")
+  if (qemu === undefined) throw new Error(skipReason('qemu-system-x86_64'))
   const { network, memoryMiB, mac, uuid, serial, clock, card = 'virtio-net-pci' } = options
   const smbios = [
     uuid === undefined ? [] : [`uuid=${uuid}`],
