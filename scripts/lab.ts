@@ -3,7 +3,8 @@
  * way out, and goes away with the scenario.
  */
 import { spawnSync } from 'node:child_process'
-import { type Scenario, scenarios } from '../test/lab/scenarios.ts'
+import type { Scenario } from '../test/lab/scenario.ts'
+import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
 
