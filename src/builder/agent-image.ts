@@ -25,7 +25,7 @@ export const imagesFolder = join(import.meta.dirname, '../../images')
 const lockFile = join(imagesFolder, 'agent/packages.lock')
 
 /** What is new in agents whose inputs are the same: part of the cache's key. */
-const recipeVersion = 2
+const recipeVersion = 3
 
 const programs = ['usr/bin/busybox', 'usr/bin/curl', 'usr/bin/openssl', 'usr/bin/qjs', 'usr/sbin/kexec']
 

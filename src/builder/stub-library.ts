@@ -3,7 +3,8 @@
  *
  * Debian's curl speaks LDAP, RTMP, SSH and Kerberos; the libraries behind those (GnuTLS, krb5, …) are a third of the agent, and code that
  * parses what a network says. The dynamic loader wants each of them to be there with every symbol that curl names, since curl
- * is linked with BIND_NOW. A stub has these symbols; calling one returns 0, and reading one gives the zeros behind it.
+ * is linked with BIND_NOW. A stub has these symbols; calling one returns 0, and reading one gives the zeros behind it. Where 0
+ * would mean that a result was written, calling it returns -1.
  *
  *     segment R X   ELF header, program headers, hash, symbols, strings, versions, code
  *     segment R W   the dynamic table (the loader writes into it)
@@ -17,11 +18,14 @@ export type Import = { name: string; version?: { library: string; name: string }
 
 const symbolBytes = 24
 const weak = 2
-/** `return 0`, and zeros to read. */
+const failureAt = 64
+/** `return 0` with zeros to read behind it, and at `failureAt` `return -1`. */
 const code: Record<number, Buffer> = {
-  62: Buffer.concat([Buffer.from('31c0c3', 'hex'), Buffer.alloc(61)]),
-  183: Buffer.concat([Buffer.from('00008052c0035fd6', 'hex'), Buffer.alloc(56)]),
+  62: paddedCode('31c0c3', 'b8ffffffffc3'),
+  183: paddedCode('00008052c0035fd6', '00008012c0035fd6'),
 }
+/** `curl --version` prints what this wrote into its stack, which is nothing: ldap_get_option(3), LDAP_OPT_API_INFO. */
+const failing = new Set(['ldap_get_option'])
 /** Largest page of any kernel we meet (arm64 has 4, 16 or 64 KiB). */
 const pageBytes = 0x10000
 
@@ -69,13 +73,21 @@ export function encodeStub(options: { soname: string; machine: number; symbols: 
     // Global, of no type: it stands for functions and variables alike. Any section but 0 makes it defined.
     tables.bytes[at + 4] = 0x10
     tables.bytes.writeUInt16LE(1, at + 6)
-    tables.bytes.writeBigUInt64LE(BigInt(tables.at.code), at + 8)
+    const address = tables.at.code + (failing.has(name) ? failureAt : 0)
+    tables.bytes.writeBigUInt64LE(BigInt(address), at + 8)
     tables.bytes.writeBigUInt64LE(8n, at + 16)
   })
   const dynamic = dynamicTable(tables.at, strings, soname, versions.length)
   const headers = elfHeaders(machine, tables.bytes.length, dynamic.length)
   headers.copy(tables.bytes)
   return Buffer.concat([tables.bytes, dynamic])
+}
+
+function paddedCode(success: string, failure: string): Buffer {
+  const bytes = Buffer.alloc(2 * failureAt)
+  bytes.write(success, 'hex')
+  bytes.write(failure, failureAt, 'hex')
+  return bytes
 }
 
 type Strings = { bytes: Buffer; offset: (name: string) => number }

@@ -11,6 +11,7 @@ const machine = process.arch === 'arm64' ? 183 : 62
 const symbols = [
   { name: 'ldap_init', version: { library: 'libldap.so.2', name: 'OPENLDAP_2.200' } },
   { name: 'RTMP_Alloc' },
+  { name: 'ldap_get_option', version: { library: 'libldap.so.2', name: 'OPENLDAP_2.200' } },
 ]
 const stub = encodeStub({ soname: 'libldap.so.2', machine, symbols })
 const python = tool('python3')
@@ -37,10 +38,10 @@ describe('a stub library', () => {
   })
 
   test.skipIf(python === undefined)(
-    `is loaded by the dynamic linker, and its functions return 0${python ? '' : ` (${skipReason('python3')})`}`,
+    `is loaded by the dynamic linker, and its functions return 0, or -1 where 0 would promise a result${python ? '' : ` (${skipReason('python3')})`}`,
     () => {
-      const script = `import ctypes; l = ctypes.CDLL('${folder}/libldap.so.2'); print(l.ldap_init(7), l.RTMP_Alloc())`
-      expect(execFileSync(python!, ['-c', script], { encoding: 'utf8' }).trim()).toBe('0 0')
+      const script = `import ctypes; l = ctypes.CDLL('${folder}/libldap.so.2'); print(l.ldap_init(7), l.RTMP_Alloc(), l.ldap_get_option(0, 0, 0))`
+      expect(execFileSync(python!, ['-c', script], { encoding: 'utf8' }).trim()).toBe('0 0 -1')
     },
   )
 
