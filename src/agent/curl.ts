@@ -55,7 +55,7 @@ export function curlConfig(limits: Limits, request: CurlRequest): string {
     ['speed-limit', String(limits.speedBytesPerSecond)],
     ['speed-time', String(limits.speedSeconds)],
     ['max-filesize', String(request.maxBytes)],
-    ['write-out', '%{stderr}\nhttp_code=%{http_code}\n'],
+    ['write-out', '%{stderr}\nhttp_code=%{http_code}\nretry_after=%header{retry-after}\n'],
     ['request', request.method ?? 'GET'],
   ]
   if (request.pins !== undefined) lines.push(['pinnedpubkey', request.pins.join(';')])
@@ -81,9 +81,20 @@ function quote(value: string): string {
   return `"${escaped}"`
 }
 
-/** What curl wrote to standard error, apart: the reply's status (0: none came), and its complaint in one line. */
-export function readCurlError(stderr: string): { httpCode: number; complaint: string } {
-  const found = /\nhttp_code=(\d{3})\n/.exec(stderr)
-  const complaint = stderr.replace(/\n?http_code=\d{3}\n/, '').replace(/^curl: /gm, '')
-  return { httpCode: Number(found?.[1] ?? 0), complaint: complaint.replaceAll('\n', ' ').trim() }
+/**
+ * What curl wrote to standard error, apart: the reply's status (0: none came), how long it asks to wait (RFC 9110 §10.2.3 in
+ * seconds; 0: not said, or as a date, which a machine without a clock cannot read), and curl's complaint in one line.
+ */
+export function readCurlError(stderr: string): {
+  httpCode: number
+  retryAfterSeconds: number
+  complaint: string
+} {
+  const [, httpCode, retryAfter] = /\nhttp_code=(\d{3})\nretry_after=(.*)\n/.exec(stderr) ?? []
+  const complaint = stderr.replace(/\n?http_code=\d{3}\nretry_after=.*\n/, '').replace(/^curl: /gm, '')
+  return {
+    httpCode: Number(httpCode ?? 0),
+    retryAfterSeconds: /^\d{1,6}$/.test(retryAfter ?? '') ? Number(retryAfter) : 0,
+    complaint: complaint.replaceAll('\n', ' ').trim(),
+  }
 }

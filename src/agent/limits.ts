@@ -24,6 +24,8 @@ export const defaultLimits = {
   /** Backoff between tries: the first, and the most; each with half of it as jitter. */
   backoffFirstMs: 500,
   backoffMostMs: 8000,
+  /** The longest Retry-After that is waited for. */
+  retryAfterMostMs: 60_000,
   /** Backoff between rounds, each beginning with a new hello. */
   roundFirstMs: 3000,
   roundMostMs: 300_000,

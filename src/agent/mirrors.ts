@@ -6,7 +6,7 @@ import type { Mirror } from '../protocol/hello.ts'
 import type { Agent } from './agent.ts'
 import { curlExit, readCurlError, startCurl } from './curl.ts'
 import { collect } from './program.ts'
-import { backoffMs } from './retry.ts'
+import { pauseMs } from './retry.ts'
 import { printable } from './text.ts'
 
 /** Says of an error that the mirror lacks the thing, rather than serving a wrong one. */
@@ -71,7 +71,7 @@ export async function fetchSmall(
       ...(file.accept === undefined ? {} : { headers: { accept: file.accept } }),
     })
     const { status, stdout, stderr } = await collect(program, file.maxBytes)
-    const { httpCode, complaint } = readCurlError(stderr)
+    const { httpCode, retryAfterSeconds, complaint } = readCurlError(stderr)
     if (status === curlExit.tooLarge || stdout.length > file.maxBytes)
       throw new MusterError(
         file.tooLarge,
@@ -81,8 +81,7 @@ export async function fetchSmall(
     if (httpCode === 403 || httpCode === 404) return undefined
     if (attempt >= limits.requestAttempts || !worthAnother(status, httpCode))
       throw new MusterError(file.unavailable, `${file.url} cannot be fetched: ${reason(complaint, status)}.`)
-    const bounds = { firstMs: limits.backoffFirstMs, mostMs: limits.backoffMostMs }
-    await host.sleep(backoffMs(attempt, bounds, () => host.random()))
+    await host.sleep(pauseMs(agent, attempt, retryAfterSeconds))
   }
 }
 

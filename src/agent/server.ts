@@ -4,7 +4,7 @@ import { decodeUtf8, encodeUtf8 } from '../wire/utf8.ts'
 import type { Agent } from './agent.ts'
 import { curlExit, readCurlError, startCurl } from './curl.ts'
 import { collect } from './program.ts'
-import { backoffMs } from './retry.ts'
+import { pauseMs } from './retry.ts'
 import { printable } from './text.ts'
 
 export type Post = {
@@ -24,13 +24,11 @@ type Connection = Pick<Agent, 'host' | 'limits' | 'folders' | 'settings'>
  * @throws MusterError `server-pin`, `server-unreachable`, `server-refused` (with the server's code and sentence)
  */
 export async function post(agent: Connection, request: Post): Promise<unknown> {
-  const { host, limits } = agent
   for (let attempt = 1; ; attempt++) {
     const answer = await postOnce(agent, request)
     if (!(answer instanceof MusterError)) return answer
     if (!answer.details['again'] || attempt >= request.attempts) throw answer
-    const bounds = { firstMs: limits.backoffFirstMs, mostMs: limits.backoffMostMs }
-    await host.sleep(backoffMs(attempt, bounds, () => host.random()))
+    await agent.host.sleep(pauseMs(agent, attempt, Number(answer.details['retryAfterSeconds'] ?? 0)))
   }
 }
 
@@ -49,7 +47,7 @@ async function postOnce(agent: Connection, request: Post): Promise<unknown> {
     maxSeconds: request.maxSeconds,
   })
   const { status, stdout, stderr } = await collect(program, limits.replyBytes)
-  const { httpCode, complaint } = readCurlError(stderr)
+  const { httpCode, retryAfterSeconds, complaint } = readCurlError(stderr)
   if (status === curlExit.pinnedKey)
     return new MusterError(
       'server-pin',
@@ -65,10 +63,14 @@ async function postOnce(agent: Connection, request: Post): Promise<unknown> {
         'Check that Muster runs there, and cable, VLAN and firewall.',
       { details: { again: true, status } },
     )
-  return readReply(url, httpCode, stdout)
+  return readReply(url, { httpCode, retryAfterSeconds }, stdout)
 }
 
-function readReply(url: string, httpCode: number, body: Uint8Array): unknown {
+function readReply(
+  url: string,
+  { httpCode, retryAfterSeconds }: { httpCode: number; retryAfterSeconds: number },
+  body: Uint8Array,
+): unknown {
   let json: unknown
   try {
     json = JSON.parse(decodeUtf8(body))
@@ -82,11 +84,13 @@ function readReply(url: string, httpCode: number, body: Uint8Array): unknown {
   const { code, detail } = (json ?? {}) as { code?: unknown; detail?: unknown }
   const reason = [code, detail].filter((part) => typeof part === 'string').join(': ')
   const sentence = `it answers ${httpCode}${reason === '' ? '' : ` (${printable(reason, 300)})`}`
-  return refused(url, sentence, httpCode === 429 || httpCode >= 500)
+  return refused(url, sentence, httpCode === 429 || httpCode >= 500, retryAfterSeconds)
 }
 
-function refused(url: string, reason: string, again: boolean): MusterError {
-  return new MusterError('server-refused', `${url} refuses: ${reason}.`, { details: { again } })
+function refused(url: string, reason: string, again: boolean, retryAfterSeconds = 0): MusterError {
+  return new MusterError('server-refused', `${url} refuses: ${reason}.`, {
+    details: { again, retryAfterSeconds },
+  })
 }
 
 /** The bytes that are sent, and signed, and hashed: made once. */

@@ -1,5 +1,6 @@
 /** The clusters of this server, kept in the database. */
 import { MusterError } from '../errors.ts'
+import type { Log } from '../log.ts'
 import { createDocuments } from '../machines/documents.ts'
 import { machineLimits } from '../machines/limits.ts'
 import type { Machine } from '../machines/records.ts'
@@ -20,9 +21,14 @@ export type Clusters = {
   render(name: string, machine: Pick<Machine, 'id' | 'name' | 'labels'>): Promise<PlanFile[]>
 }
 
-export function createClusters(options: { database: Database; now: () => Date; max?: number }): Clusters {
-  const { database, now, max = machineLimits.clustersMax } = options
-  const documents = createDocuments({ database, table: 'clusters', parse: parseCluster, max, now })
+export function createClusters(options: {
+  database: Database
+  now: () => Date
+  log: Log
+  max?: number
+}): Clusters {
+  const { database, now, log, max = machineLimits.clustersMax } = options
+  const documents = createDocuments({ database, table: 'clusters', parse: parseCluster, max, now, log })
   const require = async (name: string) => (await documents.get(name)) ?? notFound(name)
   return {
     has: async (name) => (await documents.get(name)) !== undefined,

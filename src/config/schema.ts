@@ -101,6 +101,10 @@ export const configSchema = z.strictObject({
     port: port(8443, 'HTTPS port of the agent plane'),
     bodyBytesMax: count(262_144, 16_777_216, 'Greatest body an agent may send'),
     requestsPerMinuteMax: count(600, 100_000, 'Requests from one address in a minute'),
+    connectionsMax: count(4096, 65_536, 'Connections open at once'),
+    handshakeTimeoutMs: count(10_000, 600_000, 'How long a client may take for its TLS handshake'),
+    requestTimeoutMs: count(30_000, 600_000, 'How long a client may take to send its request'),
+    idleTimeoutMs: count(60_000, 600_000, 'A connection without a byte for so long is closed'),
     pollSeconds: count(5, 3600, 'How soon a waiting machine asks again'),
   }),
   admin: section({
@@ -147,6 +151,7 @@ export const configSchema = z.strictObject({
       .optional()
       .describe('Follow another repository instead of holding keys'),
     pollSeconds: count(300, 86_400, 'How often upstream is asked'),
+    metadataTimeoutMs: count(60_000, 600_000, 'How long one file of its metadata may take'),
     expiry: z
       .enum(['default', 'satellite', 'airgap'])
       .default('default')

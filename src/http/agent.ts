@@ -36,33 +36,28 @@ export type AgentDeciders = {
 
 type BootParams = { boot: string }
 
-/** Agents ask one thing at a time and close: what stays open is no agent. */
-const idleTimeoutMs = 60_000
-const handshakeTimeoutMs = 10_000
-
 export async function createAgentPlane(options: {
   tls: TlsIdentity
   limits: Config['agent']
   deciders: AgentDeciders
   log: Log
-  /** Connections open at once. */
-  connectionsMax?: number
 }): Promise<FastifyInstance> {
-  const { connectionsMax = 4096, deciders, limits, log, tls } = options
+  const { deciders, limits, log, tls } = options
   const app = fastify({
     https: {
       key: tls.key,
       cert: tls.certificate,
       minVersion: 'TLSv1.2',
-      handshakeTimeout: handshakeTimeoutMs,
+      handshakeTimeout: limits.handshakeTimeoutMs,
     },
     bodyLimit: limits.bodyBytesMax,
-    requestTimeout: 30_000,
-    connectionTimeout: idleTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    // Agents ask one thing at a time and close: what stays open is no agent.
+    connectionTimeout: limits.idleTimeoutMs,
     // Stopping waits for nobody: an agent says the same again, with the same number.
     forceCloseConnections: true,
   }) as unknown as FastifyInstance
-  shareConnections(app.server, connectionsMax)
+  shareConnections(app.server, limits.connectionsMax)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>
     answerError(new MusterError('file-not-found', 'There is nothing here.'), request, reply, log),

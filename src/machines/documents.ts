@@ -1,5 +1,6 @@
 /** Named documents in a table (profiles, clusters): checked when they come in, bounded in number, kept in memory once read. */
 import { MusterError } from '../errors.ts'
+import type { Log } from '../log.ts'
 import type { Database } from '../store/database.ts'
 
 export type Documents<T> = {
@@ -19,14 +20,28 @@ export function createDocuments<T extends { name: string }>(options: {
   parse: (value: unknown) => T
   max: number
   now: () => Date
+  log: Log
 }): Documents<T> {
-  const { database, table, parse, max, now } = options
+  const { database, table, parse, max, now, log } = options
   const { db } = database
   let cache: Promise<Map<string, T>> | undefined
 
   async function load(): Promise<Map<string, T>> {
     const rows = await db.selectFrom(table).selectAll().orderBy('name').execute()
-    return new Map(rows.map((row) => [row.name, parse(JSON.parse(row.document))]))
+    return new Map(rows.flatMap((row) => readable(row).map((document) => [row.name, document])))
+  }
+
+  /** What an older version took and this one does not is left out and said, and stays in the table: the others go on. */
+  function readable(row: { name: string; document: string }): T[] {
+    try {
+      return [parse(JSON.parse(row.document))]
+    } catch (error) {
+      log.error(
+        { err: error, name: row.name },
+        `'${row.name}' in ${table} is left out, because this version does not take it: set it again, or remove it`,
+      )
+      return []
+    }
   }
 
   function all(): Promise<Map<string, T>> {

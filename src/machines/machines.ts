@@ -103,6 +103,7 @@ export function createMachines(options: {
     parse: parseProfile,
     max: limits.profilesMax,
     now,
+    log,
   })
   const refusals = createRateLimiter({ perMinute: 6, keysMax: limits.rateKeysMax, now })
   const directory = createDirectory({ database, timeline, now })

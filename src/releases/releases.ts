@@ -10,7 +10,6 @@
 import { join } from 'node:path'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { SendLimits } from '../oci/send.ts'
 import type { Fetch } from '../oci/transport.ts'
 import { planRole } from '../protocol/plan.ts'
 import { initRepository, recoverCeremony } from '../signing/ceremony.ts'
@@ -33,7 +32,7 @@ import {
 import type { PullProgress } from './pull-content.ts'
 import { openRepositoryFiles, type RepositoryFiles, type RepositoryState } from './repository-files.ts'
 import { type ResignResult, resignDue } from './resign.ts'
-import { syncOnce, type Upstream } from './sync.ts'
+import { type SyncLimits, syncOnce, type Upstream } from './sync.ts'
 import { type Crypto, verifyKept } from './verify-repository.ts'
 
 export type ReleasesOptions = {
@@ -52,7 +51,7 @@ export type ReleasesOptions = {
   upstream?: Upstream | undefined
   /** Required with `upstream`. */
   fetch?: Fetch | undefined
-  limits?: Partial<SendLimits>
+  limits?: Partial<SyncLimits>
 }
 
 export type Releases = AsyncDisposable & {

@@ -11,7 +11,7 @@
  */
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { defaultBlobLimits, readBlob } from '../oci/blob-reader.ts'
+import { type BlobLimits, defaultBlobLimits, readBlob } from '../oci/blob-reader.ts'
 import { createSender, readAll, type SendLimits } from '../oci/send.ts'
 import type { Fetch } from '../oci/transport.ts'
 import type { BlobDescriptor, BlobStore } from '../store/blobs.ts'
@@ -39,14 +39,18 @@ export type SyncTools = {
   store: Store
   crypto: Crypto
   fetch: Fetch
-  limits?: Partial<SendLimits>
+  limits?: Partial<SyncLimits>
   now: () => number
   log: Log
   /** Ends the run between two pieces of it; the next run goes on from there. */
   signal?: AbortSignal | undefined
 }
 
-const metadataTimeoutMs = 60_000
+export type SyncLimits = SendLimits &
+  BlobLimits & {
+    /** For one file of metadata. */
+    metadataTimeoutMs: number
+  }
 
 /**
  * Brings the site to upstream's state. Nothing changes unless all of it is here.
@@ -155,8 +159,8 @@ function toBlob(target: VerifiedTarget): BlobDescriptor {
 
 /** Upstream over HTTP, as untrusted as any mirror. */
 function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
-  const { fetch, limits, log, now, signal } = tools
-  const sender = createSender({ fetch, log, now, ...(limits === undefined ? {} : { limits }) })
+  const { fetch, limits = {}, log, now, signal } = tools
+  const sender = createSender({ fetch, log, now, limits })
   return {
     async metadata(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
       const address = `${url}/metadata/${name}`
@@ -178,7 +182,7 @@ function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
           'metadata-too-large',
           `${address} may have ${maxBytes} bytes at most, and sends more.`,
         )
-      return readAll(reply, { bytesMax: maxBytes, timeoutMs: metadataTimeoutMs, tooLong })
+      return readAll(reply, { bytesMax: maxBytes, timeoutMs: limits.metadataTimeoutMs ?? 60_000, tooLong })
     },
 
     blob(blob: BlobDescriptor, offset: number): AsyncIterable<Uint8Array> {
@@ -188,7 +192,7 @@ function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
         offset,
         open: (start) => openBlob(sender, address, start, signal),
         backoff: (failures) => sender.backoff(failures, signal),
-        limits: defaultBlobLimits,
+        limits: { ...defaultBlobLimits, ...limits },
         signal,
         location: url,
       })

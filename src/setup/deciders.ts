@@ -55,10 +55,10 @@ export async function createDeciders(parts: DeciderParts) {
     log,
     upstream: await readUpstream(config),
     fetch: parts.fetch,
-    limits: registryLimitsOf(config),
+    limits: { ...registryLimitsOf(config), metadataTimeoutMs: config.releases.metadataTimeoutMs },
   })
   const limits = machineLimitsOf(config)
-  const clusters = createClusters({ database, now, max: limits.clustersMax })
+  const clusters = createClusters({ database, now, log, max: limits.clustersMax })
   const machines = createMachines({
     database,
     now,

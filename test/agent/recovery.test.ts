@@ -265,3 +265,31 @@ describe('the console', () => {
     expect(world.consoles.every((text) => text.length <= 4096)).toBe(true)
   })
 })
+
+describe('a server that says when to come back', () => {
+  const busyTwice = (retryAfter: string) => async () => {
+    const { world: made } = await createWorld()
+    await using world = made
+    world.meddle = ({ path, count }) =>
+      path.endsWith('/hello') && count <= 2
+        ? {
+            status: 429,
+            headers: { 'retry-after': retryAfter },
+            body: Buffer.from('{"code":"limit-reached"}'),
+          }
+        : undefined
+    const { started, host } = await world.boot({ limits: { requestAttempts: 3 } })
+    expect(started).toBe(true)
+    return host.slept
+  }
+
+  test('is asked again no sooner', async () => {
+    const slept = await busyTwice('20')()
+    expect(slept.filter((ms) => ms >= 20_000 && ms <= 25_000)).toHaveLength(2)
+  })
+
+  test('holds nobody for longer than a minute or so, and a date it names is not read', async () => {
+    expect((await busyTwice('900000')()).filter((ms) => ms >= 60_000 && ms <= 75_000)).toHaveLength(2)
+    expect(Math.max(...(await busyTwice('Fri, 31 Dec 2100 23:59:59 GMT')()))).toBeLessThan(10_000)
+  })
+})

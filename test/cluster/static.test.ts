@@ -241,7 +241,7 @@ test('every file that a cluster may have is one that an agent writes', () => {
 describe('the clusters of a server', () => {
   test('are kept, shown without their secrets, rendered with them, and removed', async () => {
     await using database = await openDatabase({ path: ':memory:', log: silentLog })
-    const clusters = createClusters({ database, now: () => new Date(0) })
+    const clusters = createClusters({ database, now: () => new Date(0), log: silentLog })
     await clusters.put(edge)
     const shown = JSON.stringify([
       await clusters.list(),
@@ -258,9 +258,23 @@ describe('the clusters of a server', () => {
     await expect(clusters.remove('edge')).rejects.toMatchObject({ code: 'cluster-not-found' })
   })
 
+  test('go on when one that an older version took is refused by this one', async () => {
+    await using database = await openDatabase({ path: ':memory:', log: silentLog })
+    const make = () => createClusters({ database, now: () => new Date(0), log: silentLog })
+    await make().put(edge)
+    const row = { name: 'old', document: '{"name":"old","kind":"of another time"}', updatedAt: 0 }
+    await database.db.insertInto('clusters').values(row).execute()
+    const clusters = make()
+    expect((await clusters.list()).map(({ name }) => name)).toEqual(['edge'])
+    await expect(clusters.get('old')).rejects.toMatchObject({ code: 'cluster-not-found' })
+    // It can be mended by its name.
+    await clusters.put({ ...edge, name: 'old' })
+    expect((await clusters.list()).map(({ name }) => name)).toEqual(['edge', 'old'])
+  })
+
   test('are bounded in number', async () => {
     await using database = await openDatabase({ path: ':memory:', log: silentLog })
-    const clusters = createClusters({ database, now: () => new Date(0), max: 1 })
+    const clusters = createClusters({ database, now: () => new Date(0), log: silentLog, max: 1 })
     await clusters.put(edge)
     await clusters.put({ ...edge, files: [] })
     await expect(clusters.put({ ...edge, name: 'two' })).rejects.toMatchObject({ code: 'limit-reached' })

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { expect, test } from 'vitest'
+import { loadConfig } from '../../src/config/load.ts'
 import { createAgentPlane } from '../../src/http/agent.ts'
 import { createFirmwarePlane, type FirmwareDeciders } from '../../src/http/firmware.ts'
 import { loadTlsIdentity } from '../../src/http/tls.ts'
@@ -80,10 +81,9 @@ test('on the agent plane, an agent finishes its handshake while one host holds w
   const folder = await mkdtemp(join(tmpdir(), 'muster-hoard-'))
   const app = await createAgentPlane({
     tls: await loadTlsIdentity(folder),
-    limits: { host: '', port: 0, bodyBytesMax: 1024, requestsPerMinuteMax: 600, pollSeconds: 5 },
+    limits: { ...loadConfig({ env: {}, flags: {} }).config.agent, connectionsMax },
     deciders: {} as never,
     log: silentLog,
-    connectionsMax,
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { held, release } = await hoard(app.server, connectionsMax)
