@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { toolNames } from '../../src/builder/tools.ts'
 
 export const toolsFolder = join(import.meta.dirname, '../../.cache/tools')
 
@@ -30,6 +31,7 @@ export function isWanted(name: string): boolean {
 }
 
 export function skipReason(name: string): string {
+  if (!toolNames.includes(name)) return `${name} is not installed, and 'npm test' does not unpack it`
   const older = name === emulator ? `, or is older than version ${emulatorMajorLeast}` : ''
   return `${name} is not installed${older}; 'npm test' unpacks it under .cache/tools on Debian`
 }
