@@ -64,6 +64,7 @@ export const errorCodes = [
   'transfer-timeout',
   'transfer-failed',
   'listen-failed',
+  'engine-unavailable',
   // machines, boots, sessions
   'machine-not-found',
   'machine-ambiguous',

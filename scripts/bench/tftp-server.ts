@@ -1,12 +1,13 @@
-/** Our TFTP server alone in a process, for scripts/bench/tftp.ts: `tftp-server.ts FOLDER PORT`. */
+/** Our TFTP server alone in a process, for scripts/bench/tftp.ts: `tftp-server.ts FOLDER PORT ENGINE`. */
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { silentLog } from '../../src/log.ts'
-import { createTftpServer } from '../../src/tftp/server.ts'
+import { type EngineChoice, startTftpServer } from '../../src/tftp/start.ts'
 
-const [folder = '.', port = '6969'] = process.argv.slice(2)
+const [folder = '.', port = '6969', engine = 'auto'] = process.argv.slice(2)
 
-const server = createTftpServer({
+const server = await startTftpServer({
+  engine: engine as EngineChoice,
   log: silentLog,
   // All clients of the benchmark have one address.
   limits: {
@@ -19,6 +20,7 @@ const server = createTftpServer({
     const { size } = await handle.stat()
     return {
       size,
+      descriptor: handle.fd,
       read: async (offset, length) => {
         const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafeSlow(length), 0, length, offset)
         return buffer.subarray(0, bytesRead)

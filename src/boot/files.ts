@@ -16,6 +16,8 @@ export type BootFile = {
   size: number
   etag: string
   contentType: string
+  /** Open until `close`. */
+  descriptor?: number
   read(offset: number, length: number): Promise<Uint8Array>
   stream(range?: { start: number; end: number }): Readable
   close(): Promise<void>
@@ -61,6 +63,7 @@ function toBootFile(file: { handle: FileHandle; size: number; modifiedMs: number
     size,
     etag: `${size.toString(16)}-${modifiedMs.toString(16)}`,
     contentType: 'application/octet-stream',
+    descriptor: handle.fd,
     async read(offset, length) {
       const buffer = new Uint8Array(Math.min(length, Math.max(0, size - offset)))
       let filled = 0

@@ -71,6 +71,12 @@ export const configSchema = z.strictObject({
     enabled: flag(true, 'Whether to answer TFTP'),
     host: host('0.0.0.0', 'Address of the TFTP server; :: for IPv6 and IPv4'),
     port: port(69, 'UDP port; 6969 is taken where 69 is not permitted'),
+    engine: z
+      .enum(['auto', 'dgram', 'batched'])
+      .default('auto')
+      .describe(
+        'How datagrams move: batched system calls (Linux on x64 and arm64), node:dgram, or what this machine can',
+      ),
     blockBytesMax: whole(512, 65_464)
       .default(1468)
       .describe('Greatest block size agreed to (RFC 2348); 1468 fits an Ethernet frame'),

@@ -18,7 +18,8 @@ import type { Machines } from '../machines/machines.ts'
 import { protocolVersion } from '../protocol/hello.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { TftpFile } from '../tftp/file.ts'
-import { createTftpServer, type TftpServer } from '../tftp/server.ts'
+import type { TftpServer } from '../tftp/server.ts'
+import { startTftpServer } from '../tftp/start.ts'
 import { tftpLimitsOf } from './limits.ts'
 import type { Paths } from './paths.ts'
 
@@ -63,7 +64,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   ports.agent = await open(agent, 'agent', config.agent)
 
   if (config.tftp.enabled) {
-    const tftp = stack.use(createTftp(options))
+    const tftp = stack.use(await startTftp(options))
     ports.tftp = await openTftp(tftp, config.tftp, log)
   }
 
@@ -105,10 +106,11 @@ function agentDeciders(options: ListenOptions): AgentDeciders {
   }
 }
 
-function createTftp(options: ListenOptions): TftpServer {
+function startTftp(options: ListenOptions): Promise<TftpServer> {
   const { config, files, log, scripts } = options
-  return createTftpServer({
+  return startTftpServer({
     log,
+    engine: config.tftp.engine,
     limits: tftpLimitsOf(config),
     async open({ filename }): Promise<TftpFile> {
       if (filename === 'autoexec.ipxe') return inMemory(Buffer.from(scripts.autoexecOverTftp()))

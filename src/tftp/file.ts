@@ -2,6 +2,8 @@
 export type TftpFile = {
   /** Bytes. Announced as tsize, and exactly this many are sent. */
   readonly size: number
+  /** Where the file is one: open until `close`, with the same bytes at the same offsets. An engine may read there itself. */
+  readonly descriptor?: number | undefined
   /**
    * 1 to `length` bytes from `offset` on; nothing only at the end. They must not change afterwards.
    * At most one call is under way at a time.

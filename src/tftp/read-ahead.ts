@@ -5,12 +5,14 @@
  * copy nothing. While one strip goes out the next is read; strips that were acknowledged are dropped.
  */
 import { MusterError } from '../errors.ts'
+import type { Blocks, Line } from './engine.ts'
 import type { TftpFile } from './file.ts'
 import { encodeNetascii } from './netascii.ts'
 import { dataHeaderBytes, writeDataHeader } from './packet.ts'
 
 export type ReadAheadOptions = {
   file: TftpFile
+  line: Pick<Line, 'send'>
   mode: 'octet' | 'netascii'
   blockBytes: number
   windowBlocks: number
@@ -23,7 +25,7 @@ export type ReadAheadOptions = {
 
 type Strip = { firstBlock: number; blocks: number; buffer: ArrayBuffer; lastPacketBytes: number }
 
-export class ReadAhead {
+export class ReadAhead implements Blocks {
   readonly #options: ReadAheadOptions
   readonly #blocksPerStrip: number
   readonly #packetBytes: number
@@ -46,12 +48,10 @@ export class ReadAhead {
     )
   }
 
-  /** Blocks 1 to this one were loaded; those below the last `want` are gone again. */
   get loadedBlocks(): number {
     return this.#loadedBlocks
   }
 
-  /** The short block that ends the file, once it is known. Possibly empty: a multiple of the block size needs one. */
   get lastBlock(): number | undefined {
     return this.#lastBlock
   }
@@ -77,8 +77,12 @@ export class ReadAhead {
     )
   }
 
-  /** DATA packets of `first` to `last`, all loaded and none below the last `want`. Views: send them before the next `want`. */
-  packets(first: number, last: number): Uint8Array[] {
+  /** `first` to `last` are loaded and not below the last `want`. */
+  send(first: number, last: number): void {
+    this.#options.line.send(this.#packets(first, last))
+  }
+
+  #packets(first: number, last: number): Uint8Array[] {
     const packets: Uint8Array[] = []
     for (const strip of this.#strips) {
       const from = Math.max(first, strip.firstBlock)

@@ -36,6 +36,11 @@ export class RoundTrip {
     return Math.min(maxMs, base * 2 ** this.#doublings)
   }
 
+  /** What a smaller window would wait for its ACK: between the bursts of one window. */
+  get pauseMs(): number {
+    return this.#measured ? Math.min(this.#options.minMs, this.#smoothedMs) : this.#options.minMs
+  }
+
   sample(elapsedMs: number): void {
     this.#leastMs = this.#measured ? Math.min(this.#leastMs, elapsedMs) : elapsedMs
     if (this.#measured) {

@@ -1,110 +1,82 @@
 /**
  * The TFTP server: takes requests at its ports, asks `open` what they mean, and runs a session for each.
  *
- * Requests only come to the listening port. Every transfer has a fresh port of its own, which is its transfer id
- * (RFC 1350 §4), so a late packet of an old transfer never reaches a new one.
+ * Requests only come to the listening port. Every transfer has a line of its own: a fresh transfer id of ours (RFC 1350 §4),
+ * so a late packet of an old transfer never reaches a new one.
  */
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { Engine, Peer, Port } from './engine.ts'
-import { dgramEngine } from './engines/dgram.ts'
+import { ClientWindows } from './client-windows.ts'
+import type { Engine, Line, Peer, Port } from './engine.ts'
 import { toErrorPacket } from './error-packet.ts'
 import type { OpenFile, TftpFile, TftpRequest } from './file.ts'
-import { defaultTftpLimits, type TftpLimits } from './limits.ts'
-import { maxRequestBytes, parsePacket, type RequestPacket } from './packet.ts'
+import type { TftpLimits } from './limits.ts'
+import { openInTime } from './open-in-time.ts'
+import {
+  encodePacket,
+  maxRequestBytes,
+  opcodes,
+  parsePacket,
+  type RequestPacket,
+  tftpErrors,
+} from './packet.ts'
+import { type Refusal, Reports, type TransferReport } from './reports.ts'
 import { toRequest } from './request.ts'
 import { RequestRate } from './request-rate.ts'
-import { Session, type SessionEnd, stopping } from './session.ts'
+import { SendQueue } from './send-queue.ts'
+import { Session, stopping } from './session.ts'
 import { type Slot, Slots } from './slots.ts'
+import { Counters, type TftpStats } from './stats.ts'
 
-export type TransferReport = Omit<SessionEnd, 'error'> & {
-  request: TftpRequest
-  sizeBytes: number
-  durationMs: number
-}
-
-export type TftpServerOptions = {
+export type ServerOptions = {
   open: OpenFile
-  limits?: Partial<TftpLimits>
+  limits: TftpLimits
   log: Log
-  /** Monotonic milliseconds. */
-  now?: () => number
-  engine?: Engine
+  engine: Engine
   /** Called after each transfer, however it ended. */
-  onTransfer?: (report: TransferReport) => void
-}
-
-/** Counts since the start, except `active`. */
-export type TftpStats = {
-  requests: number
-  /** Not a TFTP request, or longer than one may be. */
-  malformed: number
-  /** Above one address's request rate: not answered at all. */
-  rateLimited: number
-  /** Answered with an ERROR before a transfer began: no such file, not allowed, too many. */
-  refused: number
-  duplicates: number
-  unknownPeers: number
-  active: number
-  outcomes: Record<SessionEnd['outcome'], number>
-  blocks: number
-  retransmittedBlocks: number
+  onTransfer?: ((report: TransferReport) => void) | undefined
+  onRefused?: ((refusal: Refusal) => void) | undefined
+  counters?: Counters
 }
 
 export type TftpServer = AsyncDisposable & {
   /**
-   * Takes requests at this address too; `port` 0 chooses one. Answers leave from the same address, so a machine with
-   * several gives each its own call: from a wildcard the kernel chooses, and ROMs drop what comes from another.
+   * Takes requests at this address too; `port` 0 chooses one. Answers leave from the same address.
    * @throws listen-failed
    */
   listen(where: { host: string; port: number }): Promise<{ host: string; port: number }>
   stats(): TftpStats
 }
 
-export function createTftpServer(options: TftpServerOptions): TftpServer {
+/** Serves in this thread, by this engine; `startTftpServer` chooses both. */
+export function createServer(options: ServerOptions): TftpServer {
   return new Server(options)
 }
 
 class Server implements TftpServer {
-  readonly #open: OpenFile
+  readonly #options: ServerOptions
   readonly #limits: TftpLimits
   readonly #log: Log
-  readonly #now: () => number
   readonly #engine: Engine
-  readonly #onTransfer: (report: TransferReport) => void
   readonly #rate: RequestRate
+  readonly #windows: ClientWindows
+  readonly #counters: Counters
+  readonly #reports: Reports
   readonly #ports = new Set<Port>()
   readonly #slots: Slots
+  readonly #queue = new SendQueue<Session>()
+  #sending = false
   #stopped = false
-  readonly #stats: TftpStats = {
-    requests: 0,
-    malformed: 0,
-    rateLimited: 0,
-    refused: 0,
-    duplicates: 0,
-    unknownPeers: 0,
-    active: 0,
-    outcomes: {
-      completed: 0,
-      unconfirmed: 0,
-      probed: 0,
-      aborted: 0,
-      'timed-out': 0,
-      failed: 0,
-      cancelled: 0,
-    },
-    blocks: 0,
-    retransmittedBlocks: 0,
-  }
 
-  constructor(options: TftpServerOptions) {
-    this.#open = options.open
-    this.#limits = { ...defaultTftpLimits, ...options.limits }
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.#limits = options.limits
     this.#log = options.log
-    this.#now = options.now ?? (() => performance.now())
-    this.#engine = options.engine ?? dgramEngine
-    this.#onTransfer = options.onTransfer ?? (() => {})
+    this.#engine = options.engine
+    this.#counters = options.counters ?? new Counters()
+    this.#reports = new Reports({ ...options, counters: this.#counters })
     this.#slots = new Slots(this.#limits)
+    this.#windows = new ClientWindows({ maxClients: this.#limits.maxRememberedClients })
     this.#rate = new RequestRate({
       perSecond: this.#limits.maxRequestsPerSecondPerClient,
       burst: this.#limits.maxRequestBurstPerClient,
@@ -116,6 +88,7 @@ class Server implements TftpServer {
     const port: Port = await this.#engine.bind({
       ...where,
       onDatagram: (bytes, from) => this.#receive(bytes, from, port),
+      onStranger: (bytes, from, reply) => this.#turnAway(bytes, from, reply),
       onError: (error) => this.#log.error({ err: error, ...where }, 'TFTP request port failed'),
     })
     this.#ports.add(port)
@@ -124,13 +97,13 @@ class Server implements TftpServer {
   }
 
   stats(): TftpStats {
-    return { ...this.#stats, active: this.#slots.size, outcomes: { ...this.#stats.outcomes } }
+    return this.#counters.read()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true
-    await Promise.all([...this.#ports].map((port) => port.close()))
     await Promise.all(this.#slots.all().map((slot) => this.#drop(slot, stopping())))
+    await Promise.all([...this.#ports].map((port) => port.close()))
   }
 
   /** A datagram at a request port; attacker-controlled. */
@@ -139,9 +112,9 @@ class Server implements TftpServer {
     const address = plainAddress(from.address)
     const packet = this.#parse(bytes, address)
     if (packet === undefined) return
-    this.#stats.requests += 1
-    if (!this.#rate.take(address, this.#now())) {
-      this.#stats.rateLimited += 1
+    this.#counters.add('requests')
+    if (!this.#rate.take(address, this.#engine.now())) {
+      this.#counters.add('rateLimited')
       return
     }
     const key = `${from.address} ${from.port}`
@@ -151,12 +124,29 @@ class Server implements TftpServer {
       const request = toRequest(packet, address, from.port, this.#limits)
       const inTheWay = this.#slots.inTheWay(address)
       if (inTheWay !== undefined) void this.#drop(inTheWay)
-      const slot: Slot = { key, address, requestBytes: bytes, session: undefined, dropped: false }
+      const slot: Slot = {
+        key,
+        address,
+        requestBytes: bytes.slice(),
+        session: undefined,
+        dropped: false,
+      }
       this.#slots.add(slot)
+      this.#counters.set('active', this.#slots.size)
       void this.#serve({ slot, request, packet, from, port })
     } catch (error) {
       this.#refuse(error, packet, from, port)
     }
+  }
+
+  /**
+   * A datagram at a transfer's port from who has no transfer there; attacker-controlled. RFC 1350 §4: tell the stranger,
+   * and go on undisturbed. An ERROR is never answered, or two servers could argue; nor is one address answered for ever.
+   */
+  #turnAway(bytes: Uint8Array, from: Peer, reply: (datagram: Uint8Array) => void): void {
+    this.#counters.add('unknownPeers')
+    if (this.#stopped || bytes[1] === opcodes.error) return
+    if (this.#rate.take(plainAddress(from.address), this.#engine.now())) reply(unknownTransfer)
   }
 
   #parse(bytes: Uint8Array, address: string): RequestPacket | undefined {
@@ -169,7 +159,7 @@ class Server implements TftpServer {
       if (!(error instanceof MusterError)) throw error
       this.#log.debug({ client: address, reason: error.message }, 'TFTP request dropped')
     }
-    this.#stats.malformed += 1
+    this.#counters.add('malformed')
     return undefined
   }
 
@@ -180,7 +170,7 @@ class Server implements TftpServer {
   #replaces(slot: Slot, bytes: Uint8Array): boolean {
     const same = Buffer.compare(slot.requestBytes, bytes) === 0
     if (same && (slot.session === undefined || !slot.session.startedOver)) {
-      this.#stats.duplicates += 1
+      this.#counters.add('duplicates')
       slot.session?.requestedAgain()
       return false
     }
@@ -190,95 +180,88 @@ class Server implements TftpServer {
 
   async #serve(job: ServeJob): Promise<void> {
     const { slot, request, packet, from } = job
-    const startedMs = this.#now()
-    // Ours to close until a session has it.
+    const startedMs = this.#engine.now()
+    // Ours to close until a session has them.
     let file: TftpFile | undefined
+    let line: Line | undefined
     try {
-      const opened = await this.#openInTime(request)
-      if (slot.dropped) return await opened.close()
-      file = opened
-      const port = await this.#engine.bind({
-        host: job.port.local.address,
-        port: 0,
-        onDatagram: (bytes, sender) => slot.session?.receive(bytes, sender),
+      const { open } = this.#options
+      const { giveUpAfterMs } = this.#limits
+      file = await openInTime(request, { open, engine: this.#engine, giveUpAfterMs, log: this.#log })
+      if (slot.dropped) return await file.close()
+      line = await job.port.open({
+        to: from,
+        onDatagram: (bytes) => slot.session?.receive(bytes),
         onError: (error) => void slot.session?.fail(error),
       })
+      const session = this.#session(job, file, line, startedMs)
       file = undefined
-      const session = new Session({
-        peer: from,
-        port,
-        file: opened,
-        mode: request.mode,
-        options: packet.options,
-        limits: this.#limits,
-        now: this.#now,
-        onUnknownPeer: () => {
-          this.#stats.unknownPeers += 1
-        },
-        onEnd: (end) => {
-          this.#slots.release(slot)
-          this.#report(end, request, opened.size, this.#now() - startedMs)
-        },
-      })
+      line = undefined
       slot.session = session
       if (slot.dropped) await session.cancel()
       else session.start()
     } catch (error) {
-      this.#slots.release(slot)
-      await file?.close().catch(() => {})
+      this.#release(slot)
+      await Promise.allSettled([file?.close(), line?.close()])
       if (!slot.dropped) this.#refuse(error, packet, from, job.port)
     }
   }
 
-  /** @throws transfer-timeout, or what `open` throws */
-  #openInTime(request: TftpRequest): Promise<TftpFile> {
-    const { giveUpAfterMs } = this.#limits
-    return new Promise((resolve, reject) => {
-      let late = false
-      const timer = setTimeout(() => {
-        late = true
-        reject(
-          new MusterError(
-            'transfer-timeout',
-            `"${request.filename}" was not opened within ${giveUpAfterMs} ms`,
-          ),
+  #session(job: ServeJob, file: TftpFile, line: Line, startedMs: number): Session {
+    const { slot, request, packet } = job
+    const most = this.#limits.maxWindowBlocks
+    const session: Session = new Session({
+      // A client on a dual-stack socket shows up as ::ffff:192.0.2.1; on the wire it speaks IPv4.
+      family: slot.address.includes(':') ? 'IPv6' : 'IPv4',
+      line,
+      engine: this.#engine,
+      file,
+      mode: request.mode,
+      options: packet.options,
+      limits: { ...this.#limits, maxWindowBlocks: this.#windows.grant(slot.address, most) },
+      onReady: () => {
+        this.#queue.add(slot.address, session)
+        this.#sendSoon()
+      },
+      onEnd: (end) => {
+        if (
+          packet.options.has('windowsize') &&
+          (end.outcome === 'completed' || end.outcome === 'unconfirmed')
         )
-      }, giveUpAfterMs)
-      Promise.try(this.#open, request)
-        .then((file) => (late ? file.close() : resolve(file)), reject)
-        .finally(() => clearTimeout(timer))
-        .catch((error: unknown) => this.#log.warn({ err: error }, 'TFTP file could not be closed'))
+          this.#windows.ended(slot.address, most, end.windowBlocks, end.burstBlocks)
+        this.#reports.ended(end, request, file.size, this.#engine.now() - startedMs)
+        this.#release(slot)
+      },
     })
+    return session
+  }
+
+  #sendSoon(): void {
+    if (this.#sending) return
+    this.#sending = true
+    this.#engine.afterTurn(() => {
+      this.#sending = false
+      this.#queue.drain(blocksPerTurn, (session) => session.send())
+      if (this.#queue.clients > 0) this.#sendSoon()
+    })
+  }
+
+  #release(slot: Slot): void {
+    this.#slots.release(slot)
+    this.#counters.set('active', this.#slots.size)
   }
 
   #drop(slot: Slot, told?: MusterError): Promise<void> {
     slot.dropped = true
-    this.#slots.release(slot)
+    this.#release(slot)
     if (slot.session === undefined) return Promise.resolve()
     return told === undefined ? slot.session.cancel() : slot.session.fail(told)
   }
 
   #refuse(error: unknown, packet: RequestPacket, from: Peer, port: Port): void {
-    this.#stats.refused += 1
-    port.send([toErrorPacket(error)], from)
-    const fields = { client: from.address, filename: packet.filename, code: errorCodeOf(error) }
-    // Clients try names that need not exist (boot scripts by MAC, shorter prefixes): that is no news.
-    if (fields.code === 'file-not-found') this.#log.debug(fields, 'TFTP request refused')
-    else if (fields.code === 'internal') this.#log.error({ ...fields, err: error }, 'TFTP request failed')
-    else this.#log.info({ ...fields, reason: (error as Error).message }, 'TFTP request refused')
-  }
-
-  #report(end: SessionEnd, request: TftpRequest, sizeBytes: number, durationMs: number): void {
-    const { error, ...facts } = end
-    this.#stats.outcomes[end.outcome] += 1
-    this.#stats.blocks += end.blocks
-    this.#stats.retransmittedBlocks += end.retransmittedBlocks
-    const fields = { ...request, ...facts, sizeBytes, durationMs: Math.round(durationMs) }
-    if (end.outcome === 'failed') this.#log.warn({ ...fields, err: error }, 'TFTP transfer failed')
-    else if (end.outcome === 'probed' || end.outcome === 'cancelled')
-      this.#log.debug(fields, 'TFTP transfer ended')
-    else this.#log.info(fields, `TFTP transfer ${end.outcome}`)
-    this.#onTransfer({ ...facts, request, sizeBytes, durationMs })
+    port.reply(toErrorPacket(error), from)
+    const client = { address: plainAddress(from.address), port: from.port }
+    this.#reports.refused(error, { client, filename: packet.filename, code: errorCodeOf(error) })
   }
 }
 
@@ -289,6 +272,15 @@ type ServeJob = {
   from: Peer
   port: Port
 }
+
+const unknownTransfer = encodePacket({
+  op: 'error',
+  code: tftpErrors.unknownTransfer,
+  message: 'unknown transfer id',
+})
+
+/** Sent between two looks at what has arrived: enough for a batch, little enough that a quick client is not kept waiting. */
+const blocksPerTurn = 64
 
 /** `::ffff:192.0.2.1`, as dual-stack sockets report IPv4, becomes `192.0.2.1`. */
 function plainAddress(address: string): string {

@@ -1,11 +1,11 @@
-/** One transfer at work: feeds its state machine from a port of its own, a file and a clock, and does what it says. */
+/** One transfer at work: feeds its state machine from a line, a file and a clock, and does what it says. */
 import { MusterError } from '../errors.ts'
-import type { Peer, Port } from './engine.ts'
+import type { Blocks, Engine, Line, Timer } from './engine.ts'
 import { toErrorPacket } from './error-packet.ts'
 import type { TftpFile } from './file.ts'
 import type { TftpLimits } from './limits.ts'
 import { negotiate } from './negotiation.ts'
-import { encodePacket, opcodes, type TftpOptions, tftpErrors } from './packet.ts'
+import { encodePacket, opcodes, type TftpOptions } from './packet.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { type Outcome, type Step, Transfer } from './transfer.ts'
 
@@ -13,6 +13,8 @@ export type SessionEnd = {
   outcome: Outcome | 'failed' | 'cancelled'
   blockBytes: number
   windowBlocks: number
+  /** Blocks that went out at once in the end: fewer than the window where the client lost them. */
+  burstBlocks: number
   blocks: number
   retransmittedBlocks: number
   /** With `failed`: why. */
@@ -20,16 +22,18 @@ export type SessionEnd = {
 }
 
 export type SessionOptions = {
-  peer: Peer
-  port: Port
+  /** The client's; what comes through `line` is from there. */
+  family: 'IPv4' | 'IPv6'
+  line: Line
+  engine: Engine
   file: TftpFile
   mode: 'octet' | 'netascii'
   options: TftpOptions
   limits: TftpLimits
-  now: () => number
-  /** Called once, after the port and the file are closed. */
+  /** There are blocks to send: call `send` when it is this client's turn. */
+  onReady: () => void
+  /** Called once, after the line and the file are closed. */
   onEnd: (end: SessionEnd) => void
-  onUnknownPeer: () => void
 }
 
 /** IP, UDP and TFTP headers before a block's data. */
@@ -38,21 +42,22 @@ const headerBytes = { IPv4: 20 + 8 + 4, IPv6: 40 + 8 + 4 }
 export class Session {
   readonly #options: SessionOptions
   readonly #transfer: Transfer
-  readonly #readAhead: ReadAhead
+  readonly #content: Blocks
   readonly #oack: Uint8Array | undefined
   readonly #blockBytes: number
   readonly #windowBlocks: number
   #blocks = 0
-  #timer: NodeJS.Timeout | undefined
+  /** Blocks to send, the first and the last; none when the last is below the first. */
+  #first = 1
+  #last = 0
+  #timer: Timer | undefined
   #timerAtMs = Number.POSITIVE_INFINITY
   #ended = false
   #finished: Promise<void> | undefined
 
   constructor(options: SessionOptions) {
     this.#options = options
-    const { limits, file, mode } = options
-    // A client on a dual-stack socket shows up as ::ffff:192.0.2.1; on the wire it speaks IPv4.
-    const family = options.peer.address.startsWith('::ffff:') ? 'IPv4' : options.peer.family
+    const { family, limits, file, line, mode } = options
     const agreed = negotiate(options.options, mode === 'octet' ? file.size : undefined, {
       maxBlockBytes: Math.min(65_464, Math.max(8, limits.mtuBytes - headerBytes[family])),
       maxWindowBlocks: limits.maxWindowBlocks,
@@ -70,15 +75,19 @@ export class Session {
       maxRetransmitMs: agreed.timeoutMs ?? limits.maxRetransmitMs,
       giveUpAfterMs: Math.max(limits.giveUpAfterMs, 3 * (agreed.timeoutMs ?? 0)),
     })
-    this.#readAhead = new ReadAhead({
-      file,
-      mode,
-      blockBytes: agreed.blockBytes,
-      windowBlocks: agreed.windowBlocks,
-      stripBytes: limits.stripBytes,
-      onLoaded: () => this.#loaded(),
-      onFailed: (error) => this.fail(error),
-    })
+    const mapped = mode === 'octet' ? line.map(file, agreed.blockBytes) : undefined
+    this.#content =
+      mapped ??
+      new ReadAhead({
+        file,
+        line,
+        mode,
+        blockBytes: agreed.blockBytes,
+        windowBlocks: agreed.windowBlocks,
+        stripBytes: limits.stripBytes,
+        onLoaded: () => this.#loaded(),
+        onFailed: (error) => this.fail(error),
+      })
   }
 
   /** Whether it may be given up for a new client: nothing was ever acknowledged, or the client has fallen silent. */
@@ -93,38 +102,44 @@ export class Session {
 
   /** A ROM that unpacks or writes what it got may pause for a while: that is not silence yet. */
   get #silent(): boolean {
-    return this.#transfer.stalledMs(this.#options.now()) >= this.#options.limits.firstRetransmitMs
+    return this.#transfer.stalledMs(this.#options.engine.now()) >= this.#options.limits.firstRetransmitMs
   }
 
   start(): void {
-    this.#do(this.#transfer.start(this.#options.now()))
+    this.#do(this.#transfer.start(this.#options.engine.now()))
     // With an OACK the file waits for ACK 0: who only asks for the size, or forged the address, costs no read.
-    if (this.#oack === undefined) this.#readAhead.want(1)
+    if (this.#oack === undefined) this.#content.want(1)
+    // A mapped file is all there already, and nothing was read for it.
+    if (this.#content.loadedBlocks > 0) this.#tellLoaded()
   }
 
-  /** A datagram at this transfer's own port; attacker-controlled. */
-  receive(bytes: Uint8Array, from: Peer): void {
-    const { peer, port } = this.#options
-    if (from.port !== peer.port || from.address !== peer.address) {
-      // RFC 1350 §4: tell the stranger, and go on undisturbed. An ERROR is never answered, or two servers could argue.
-      this.#options.onUnknownPeer()
-      if (bytes[1] !== opcodes.error) port.send([unknownTransfer], from)
-      return
-    }
+  /** A datagram of the client; attacker-controlled, for its address can be forged. */
+  receive(bytes: Uint8Array): void {
     if (this.#ended || bytes.byteLength < 4 || bytes[0] !== 0) return
     if (bytes[1] === opcodes.ack) {
       const block = ((bytes[2] as number) << 8) | (bytes[3] as number)
-      this.#do(this.#transfer.acknowledged(block, this.#options.now()))
+      this.#do(this.#transfer.acknowledged(block, this.#options.engine.now()))
     } else if (bytes[1] === opcodes.error) this.#do(this.#transfer.clientError())
   }
 
   requestedAgain(): void {
-    this.#do(this.#transfer.requestedAgain(this.#options.now()))
+    this.#do(this.#transfer.requestedAgain(this.#options.engine.now()))
+  }
+
+  /** Sends what is ready; gives how many blocks that were. */
+  send(): number {
+    const first = Math.max(this.#first, this.#transfer.base)
+    const count = this.#last - first + 1
+    this.#first = this.#last + 1
+    if (this.#ended || count <= 0) return 0
+    this.#blocks += count
+    this.#content.send(first, first + count - 1)
+    return count
   }
 
   /** Ends it because of us, and tells the client. */
   fail(error: unknown): Promise<void> {
-    if (!this.#ended) this.#options.port.send([toErrorPacket(error)], this.#options.peer)
+    if (!this.#ended) this.#options.line.send([toErrorPacket(error)])
     return this.#end('failed', error)
   }
 
@@ -134,9 +149,13 @@ export class Session {
   }
 
   #loaded(): void {
-    const { loadedBlocks, lastBlock } = this.#readAhead
-    this.#do(this.#transfer.loaded(loadedBlocks, lastBlock, this.#options.now()))
+    this.#tellLoaded()
     this.#wantMore()
+  }
+
+  #tellLoaded(): void {
+    const { loadedBlocks, lastBlock } = this.#content
+    this.#do(this.#transfer.loaded(loadedBlocks, lastBlock, this.#options.engine.now()))
   }
 
   #do(step: Step): void {
@@ -145,33 +164,37 @@ export class Session {
       void this.#end(step.ended)
       return
     }
-    if (step.send === 'oack' && this.#oack !== undefined)
-      this.#options.port.send([this.#oack], this.#options.peer)
-    if (step.send === 'blocks') {
-      this.#blocks += step.last - step.first + 1
-      this.#options.port.send(this.#readAhead.packets(step.first, step.last), this.#options.peer)
-    }
+    if (step.send === 'oack' && this.#oack !== undefined) this.#options.line.send([this.#oack])
+    if (step.send === 'blocks') this.#ready(step.first, step.last)
     if (this.#transfer.answered) this.#wantMore()
     this.#wakeAt(step.wakeAtMs)
   }
 
+  /** What is not sent yet is continued, or, after a step back, replaced: then `first` is what the client misses. */
+  #ready(first: number, last: number): void {
+    const isWaiting = this.#first <= this.#last
+    if (!isWaiting || first !== this.#last + 1) this.#first = first
+    this.#last = last
+    if (!isWaiting) this.#options.onReady()
+  }
+
   #wantMore(): void {
-    if (!this.#ended) this.#readAhead.want(this.#transfer.base)
+    if (!this.#ended) this.#content.want(this.#transfer.base)
   }
 
   /** Each packet moves the deadline; the timer is set anew only when it fires, or must fire sooner. */
   #wakeAt(atMs: number): void {
     if (this.#timer !== undefined && this.#timerAtMs <= atMs) return
-    clearTimeout(this.#timer)
+    this.#timer?.cancel()
     this.#timer = undefined
     if (atMs === Number.POSITIVE_INFINITY) return
     this.#timerAtMs = atMs
-    this.#timer = setTimeout(() => this.#wake(), Math.max(1, Math.ceil(atMs - this.#options.now())))
+    this.#timer = this.#options.engine.wakeAt(atMs, () => this.#wake())
   }
 
   #wake(): void {
     this.#timer = undefined
-    this.#do(this.#transfer.wake(this.#options.now()))
+    this.#do(this.#transfer.wake(this.#options.engine.now()))
   }
 
   #end(outcome: SessionEnd['outcome'], error?: unknown): Promise<void> {
@@ -181,25 +204,20 @@ export class Session {
   }
 
   async #finish(outcome: SessionEnd['outcome'], error: unknown): Promise<void> {
-    clearTimeout(this.#timer)
-    const { port, file, onEnd } = this.#options
-    await Promise.allSettled([port.close(), this.#readAhead.close().then(() => file.close())])
+    this.#timer?.cancel()
+    const { line, file, onEnd } = this.#options
+    await Promise.allSettled([line.close(), this.#content.close().then(() => file.close())])
     onEnd({
       outcome,
       blockBytes: this.#blockBytes,
       windowBlocks: this.#windowBlocks,
+      burstBlocks: this.#transfer.burstBlocks,
       blocks: this.#blocks,
       retransmittedBlocks: this.#transfer.retransmittedBlocks,
       ...(error === undefined ? {} : { error }),
     })
   }
 }
-
-const unknownTransfer = encodePacket({
-  op: 'error',
-  code: tftpErrors.unknownTransfer,
-  message: 'unknown transfer id',
-})
 
 /** What the client is told when the server stops. */
 export function stopping(): MusterError {

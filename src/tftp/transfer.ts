@@ -20,6 +20,7 @@
  *   answers blocks that we doubled ourselves: clients acknowledge those too, and each such ACK, believed, doubles
  *   the next window. The simulation in test/tftp/transfer.test.ts shows twice the traffic without these exceptions.
  */
+import { Burst } from './burst.ts'
 import { RoundTrip } from './round-trip.ts'
 
 /**
@@ -52,6 +53,7 @@ export type TransferOptions = {
 export class Transfer {
   readonly #options: TransferOptions
   readonly #roundTrip: RoundTrip
+  readonly #burst: Burst
   #state: 'negotiating' | 'sending' | 'ended' = 'sending'
   /** The lowest block that is not acknowledged, the next to send, the highest that was ever sent. */
   #base = 1
@@ -62,6 +64,10 @@ export class Transfer {
   #last = Number.POSITIVE_INFINITY
   /** Whether the window at #base was sent again already because of an ACK. */
   #wentBack = false
+  /** Whether anything of the window at #base went out twice. */
+  #resent = false
+  /** When the rest of the window goes out, while a burst of it is under way; else 0. */
+  #restAtMs = 0
   /** The highest block when the last step back was made, and the highest that was ever sent twice. */
   #backFrom = 0
   #resentTo = 0
@@ -80,6 +86,12 @@ export class Transfer {
       minMs: options.minRetransmitMs,
       maxMs: options.maxRetransmitMs,
     })
+    this.#burst = new Burst(options.windowBlocks)
+  }
+
+  /** Blocks that this client takes at once, by now: the window, or less after losses. */
+  get burstBlocks(): number {
+    return this.#burst.blocks
   }
 
   /** The lowest block that may still be needed; all below it can be forgotten. */
@@ -134,11 +146,17 @@ export class Transfer {
     if (this.#state === 'ended' || nowMs < this.#wakeAtMs) return this.#rest()
     if (nowMs - this.#progressAtMs >= this.#options.giveUpAfterMs)
       return this.#end(this.#awaitsOnlyTheEnd() ? 'unconfirmed' : 'timed-out')
+    if (this.#restAtMs > 0) {
+      this.#restAtMs = 0
+      return this.#fill(nowMs)
+    }
     this.#roundTrip.timedOut()
     if (this.#state === 'negotiating') {
       this.#timedBlock = undefined
       return this.#sendOack(nowMs)
     }
+    // The first time only: a client that is gone says nothing of the window.
+    if (!this.#resent && this.#next > this.#base) this.#burst.tail()
     return this.#goBack(nowMs)
   }
 
@@ -165,18 +183,28 @@ export class Transfer {
     if (this.#options.windowBlocks === 1 || this.#wentBack || this.#next === this.#base) return this.#rest()
     // Blocks before the window that went out twice are acknowledged twice; if there was a loss too, the timer finds it.
     if (this.#base - 1 <= this.#resentTo || this.#tooSoon(nowMs)) return this.#rest()
+    this.#burst.gap()
     return this.#goBack(nowMs)
   }
 
   #acknowledgedNew(block: number, nowMs: number): Step {
     const inside = block < this.#next - 1
+    const isWindow = block - this.#base + 1 === this.#options.windowBlocks
+    if (isWindow && !this.#resent) this.#burst.clean()
     this.#progress(block, nowMs)
     this.#base = block + 1
     this.#wentBack = false
+    this.#resent = false
     if (block === this.#last) return this.#end('completed')
     // Exactly what it could have before we stepped back: it missed nothing, and answers the doubled blocks.
-    if (inside && block !== this.#backFrom && !this.#tooSoon(nowMs)) return this.#goBack(nowMs)
-    if (!inside) this.#next = this.#base
+    if (inside && block !== this.#backFrom && !this.#tooSoon(nowMs)) {
+      this.#burst.gap()
+      return this.#goBack(nowMs)
+    }
+    if (!inside) {
+      this.#next = this.#base
+      this.#restAtMs = 0
+    }
     return this.#fill(nowMs)
   }
 
@@ -197,16 +225,20 @@ export class Transfer {
   /** The window again, from its first unacknowledged block. */
   #goBack(nowMs: number): Step {
     this.#wentBack = true
+    this.#resent = true
+    this.#restAtMs = 0
     this.#backFrom = this.#highest
     this.#timedBlock = undefined
     this.#next = this.#base
     return this.#fill(nowMs)
   }
 
-  /** As much of the window as is loaded and not sent since the last step back. */
+  /** As much of the window as is loaded and not sent since the last step back, and goes out at once. */
   #fill(nowMs: number): Step {
+    if (this.#restAtMs > 0) return this.#rest()
     const first = this.#next
-    const last = Math.min(this.#base + this.#options.windowBlocks - 1, this.#loaded, this.#last)
+    const end = Math.min(this.#base + this.#options.windowBlocks - 1, this.#last)
+    const last = Math.min(end, this.#loaded, first + this.#burst.blocks - 1)
     if (last < first) {
       // Nothing is out and the disk has not delivered: only the give-up time runs.
       if (first === this.#base) this.#wakeAtMs = this.#progressAtMs + this.#options.giveUpAfterMs
@@ -215,7 +247,11 @@ export class Transfer {
     if (first <= this.#highest) {
       this.#resentTo = Math.max(this.#resentTo, Math.min(last, this.#highest))
       this.#retransmittedBlocks += Math.min(last, this.#highest) - first + 1
-    } else if (this.#timedBlock === undefined) {
+    } else if (
+      this.#timedBlock === undefined &&
+      (last === end || this.#burst.blocks === this.#options.windowBlocks)
+    ) {
+      // Of a window in bursts only the last is timed: its end is what the client acknowledges.
       this.#timedBlock = last
       this.#timedAtMs = nowMs
     }
@@ -223,6 +259,10 @@ export class Transfer {
     this.#highest = Math.max(this.#highest, last)
     this.#windowSentAtMs = nowMs
     this.#wakeAtMs = nowMs + this.#roundTrip.waitMs
+    if (last < Math.min(end, this.#loaded)) {
+      this.#restAtMs = nowMs + this.#roundTrip.pauseMs
+      this.#wakeAtMs = this.#restAtMs
+    }
     return { send: 'blocks', first, last, wakeAtMs: this.#wakeAtMs, ended: undefined }
   }
 

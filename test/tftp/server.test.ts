@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { errorCodeOf, MusterError } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
 import type { TftpFile, TftpRequest } from '../../src/tftp/file.ts'
 import type { TftpLimits } from '../../src/tftp/limits.ts'
-import { createTftpServer, type TftpServer, type TransferReport } from '../../src/tftp/server.ts'
+import type { Refusal, TransferReport } from '../../src/tftp/reports.ts'
+import type { TftpServer } from '../../src/tftp/server.ts'
+import { type EngineChoice, startTftpServer, type TftpServerOptions } from '../../src/tftp/start.ts'
 import { RawClient } from './raw-client.ts'
 
 type Site = AsyncDisposable & {
@@ -13,6 +15,7 @@ type Site = AsyncDisposable & {
   port: number
   asked: TftpRequest[]
   reports: TransferReport[]
+  refusals: Refusal[]
   openFiles(): number
 }
 
@@ -24,15 +27,22 @@ const files: Record<string, Buffer> = {
   huge: randomBytes(2_000_000),
 }
 
+const engines: EngineChoice[] = ['dgram', 'batched']
+let engine: EngineChoice = 'dgram'
+
+const start = (options: Omit<TftpServerOptions, 'log' | 'engine'>) =>
+  startTftpServer({ ...options, engine, log: silentLog })
+
 /** A server on loopback that offers `files`, and `broken`, `slow`, `secret`, `lying` by their names. */
 async function site(limits: Partial<TftpLimits> = {}, host = '127.0.0.1'): Promise<Site> {
   const asked: TftpRequest[] = []
   const reports: TransferReport[] = []
   let open = 0
-  const server = createTftpServer({
-    log: silentLog,
+  const refusals: Refusal[] = []
+  const server = await start({
     limits,
     onTransfer: (report) => reports.push(report),
+    onRefused: (refusal) => refusals.push(refusal),
     open: async (request): Promise<TftpFile> => {
       asked.push(request)
       const { filename } = request
@@ -62,6 +72,7 @@ async function site(limits: Partial<TftpLimits> = {}, host = '127.0.0.1'): Promi
     port,
     asked,
     reports,
+    refusals,
     openFiles: () => open,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   }
@@ -72,7 +83,11 @@ async function until(condition: () => boolean): Promise<void> {
   expect(condition()).toBe(true)
 }
 
-describe('a TFTP server', () => {
+describe.each(engines)('a TFTP server with the engine %s', (name) => {
+  beforeEach(() => {
+    engine = name
+  })
+
   test.each(Object.keys(files))('sends %s as it is', async (name) => {
     await using here = await site()
     await using client = await RawClient.open()
@@ -137,6 +152,9 @@ describe('a TFTP server', () => {
     await using client = await RawClient.open()
     await expect(client.fetch(name, here.port)).rejects.toThrow(message)
     expect(here.server.stats()).toMatchObject({ refused: 1, active: 0 })
+    await until(() => here.refusals.length === 1)
+    const code = name === 'missing' ? 'file-not-found' : name === 'broken' ? 'internal' : 'access-denied'
+    expect(here.refusals).toMatchObject([{ client: { address: '127.0.0.1' }, filename: name, code }])
   })
 
   test('refuses to be written to, and modes that nobody uses', async () => {
@@ -274,8 +292,11 @@ describe('a TFTP server', () => {
   test('above its rate an address is not answered', async () => {
     await using here = await site({ maxRequestBurstPerClient: 3, maxRequestsPerSecondPerClient: 0.001 })
     await using client = await RawClient.open()
-    for (let request = 0; request < 5; request += 1) client.read(`missing-${request}`, here.port)
-    for (let answer = 0; answer < 3; answer += 1) expect(await client.next()).toBeDefined()
+    for (let request = 0; request < 3; request += 1) {
+      client.read(`missing-${request}`, here.port)
+      expect(await client.next()).toBeDefined()
+    }
+    for (let request = 3; request < 5; request += 1) client.read(`missing-${request}`, here.port)
     expect(await client.next(100)).toBeUndefined()
     expect(here.server.stats()).toMatchObject({ requests: 5, refused: 3, rateLimited: 2 })
   })
@@ -301,7 +322,7 @@ describe('a TFTP server', () => {
     await here.server[Symbol.asyncDispose]()
     expect((await client.next())?.packet).toMatchObject({ op: 'error', code: 0 })
     expect(here.openFiles()).toBe(0)
-    await using again = createTftpServer({ log: silentLog, open: () => Promise.reject(new Error()) })
+    await using again = await start({ open: () => Promise.reject(new Error()) })
     expect(await again.listen({ host: '127.0.0.1', port: here.port })).toEqual({
       host: '127.0.0.1',
       port: here.port,
@@ -310,7 +331,7 @@ describe('a TFTP server', () => {
 
   test('a port in use is said, with the way out', async () => {
     await using here = await site()
-    await using second = createTftpServer({ log: silentLog, open: () => Promise.reject(new Error()) })
+    await using second = await start({ open: () => Promise.reject(new Error()) })
     const failure = await second.listen({ host: '127.0.0.1', port: here.port }).then(
       () => undefined,
       (error: unknown) => error,

@@ -1,0 +1,244 @@
+/**
+ * Datagrams in batches, for a thread that does nothing else (worker.ts). One turn: see which sockets have something, take all of
+ * it with one call each, let the transfers do what they do, send all that they want sent with one call for each socket.
+ *
+ *     run ─▶ turn ─▶ turn ─▶ … until nothing happens ─▶ spin for a moment, where answers come that quickly
+ *      ▲                                                  │ nothing
+ *      │  Node's own events: messages, promises           ▼
+ *      └──────────────────────────────────────── wait in ppoll, for a datagram, a message or the next deadline
+ *
+ * Waiting costs no processor time. The thread's messages come with a count in an eventfd, which ends the wait.
+ */
+import { readSync } from 'node:fs'
+import type { BindOptions, Engine, LineOptions, Port, Timer } from '../../engine.ts'
+import { BatchSocket } from './batch-socket.ts'
+import { Inbox, inboxSlots } from './inbox.ts'
+import { eventFlags, type Libc, pollIn, unavailable } from './libc.ts'
+import { MappedFiles } from './mapped-files.ts'
+import { NativeMemory } from './native-memory.ts'
+import { dataHeaders } from './outbox.ts'
+import type { SocketPeer } from './socket-address.ts'
+import { Timers } from './timers.ts'
+import { Transfers } from './transfers.ts'
+
+export type BatchedOptions = {
+  /** Sockets that transfers share: each is a transfer id (RFC 1350 §4), and a client's next transfer gets another. */
+  transferSockets: number
+  /** UDP_SEGMENT; off only to measure. */
+  segments: boolean
+  /** How long an answer that should come at once is waited for without sleeping, at most. */
+  spinMs: number
+}
+
+export const defaultBatchedOptions: BatchedOptions = { transferSockets: 4, segments: true, spinMs: 0.1 }
+
+/** One run of turns, before Node's own events have theirs. */
+const sliceMs = 2
+/** A process that ends stops its threads only between two waits; the owner also ends them by a message. */
+const longestWaitMs = 10_000
+
+type Receiver = { socket: BatchSocket; receive: (slot: number) => void }
+
+export class BatchedEngine implements Engine {
+  readonly #libc: Libc
+  readonly #options: BatchedOptions
+  readonly #inbox: Inbox
+  readonly #headers: NativeMemory
+  readonly #files: MappedFiles
+  readonly #timers = new Timers()
+  readonly #receivers: Receiver[] = []
+  readonly #event: number
+  #poll: NativeMemory
+  #afterTurn: (() => void)[] = []
+  #stopped: (() => void) | undefined
+  /** Whether the eventfd was written since the last run of turns began. */
+  #called = false
+  #lastWorkMs = 0
+  /** Smoothed time from sending to the next datagram: whether spinning is worth it. */
+  #gapMs = 1
+
+  /** @throws engine-unavailable */
+  constructor(libc: Libc, options: Partial<BatchedOptions> = {}) {
+    this.#libc = libc
+    this.#options = { ...defaultBatchedOptions, ...options }
+    this.#inbox = new Inbox(libc)
+    this.#headers = dataHeaders(libc)
+    this.#files = new MappedFiles(libc)
+    this.#event = libc.eventfd(0, eventFlags)
+    if (this.#event < 0) throw unavailable(`eventfd failed with errno ${libc.errno()}`)
+    this.#poll = new NativeMemory(libc, 0)
+    this.#arrangePoll()
+  }
+
+  /** Writing eight bytes with a number above 0 here ends a wait. Whoever writes closes it, after `stop`. */
+  get eventDescriptor(): number {
+    return this.#event
+  }
+
+  now(): number {
+    return performance.now()
+  }
+
+  wakeAt(atMs: number, act: () => void): Timer {
+    return this.#timers.add(atMs, act)
+  }
+
+  afterTurn(act: () => void): void {
+    this.#afterTurn.push(act)
+  }
+
+  async bind(options: BindOptions): Promise<Port> {
+    const libc = this.#libc
+    const socket = new BatchSocket(libc, options, this.#headers)
+    const transfers: Transfers[] = []
+    try {
+      for (let count = 0; count < this.#options.transferSockets; count += 1)
+        transfers.push(new Transfers(new BatchSocket(libc, { host: options.host, port: 0 }, this.#headers)))
+    } catch (error) {
+      for (const { socket: opened } of [{ socket }, ...transfers]) opened.close()
+      throw error
+    }
+    const mine: Receiver[] = [
+      {
+        socket,
+        receive: (slot) => options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot)),
+      },
+      ...transfers.map((transfer) => ({
+        socket: transfer.socket,
+        receive: (slot: number) => transfer.receive(this.#inbox, slot, options, this.now()),
+      })),
+    ]
+    this.#receivers.push(...mine)
+    this.#arrangePoll()
+    let next = 0
+    return {
+      local: socket.local,
+      reply: (datagram, to) => socket.outbox.reply(datagram, to as SocketPeer),
+      open: async (line: LineOptions) => {
+        const to = line.to as SocketPeer
+        next = (next + 1) % transfers.length
+        const inTurn = [...transfers.slice(next), ...transfers.slice(0, next)]
+        const transfer = inTurn.find((one) => !one.knows(to)) ?? (inTurn[0] as Transfers)
+        return transfer.open({ ...line, to, ...this.#lineParts() }, () => this.now())
+      },
+      close: async () => this.#close(mine),
+    }
+  }
+
+  /** Turns until `stop`; settles then. */
+  run(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const step = (): void => {
+      if (this.#stopped !== undefined) {
+        this.#close([...this.#receivers])
+        this.#stopped()
+        resolve()
+        return
+      }
+      if (!this.#turns()) this.#turn(Math.min(longestWaitMs, this.#timers.nextAtMs - this.now()))
+      setImmediate(step)
+    }
+    setImmediate(step)
+    return promise
+  }
+
+  stop(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#stopped = resolve
+    return promise
+  }
+
+  /** Turns while something happens; gives whether anything did. */
+  #turns(): boolean {
+    const startedMs = this.now()
+    let worked = false
+    this.#called = false
+    for (;;) {
+      const nowMs = this.now()
+      const hadWork = this.#turn(0)
+      // A message: it is delivered only after this.
+      if (this.#called) return true
+      if (hadWork) {
+        worked = true
+        this.#lastWorkMs = nowMs
+        if (nowMs - startedMs > sliceMs) return true
+        continue
+      }
+      // Sleeping and waking takes longer than a LAN does; where the last answers came at once, the next one is waited for.
+      const isQuick = this.#gapMs < this.#options.spinMs
+      if (!isQuick || nowMs - this.#lastWorkMs > this.#options.spinMs) return worked
+    }
+  }
+
+  /** Waits so long for something, and does it; gives whether there was anything to do. */
+  #turn(waitMs: number): boolean {
+    const pending = this.#afterTurn.length > 0
+    const ready = this.#wait(pending ? 0 : waitMs)
+    let received = 0
+    if (ready > 0) {
+      const { u16 } = this.#poll
+      if (u16[3] !== 0) this.#clearEvent()
+      for (let index = 0; index < this.#receivers.length; index += 1)
+        if (u16[(index + 1) * 4 + 3] !== 0) received += this.#receive(this.#receivers[index] as Receiver)
+    }
+    if (received > 0) {
+      const gapMs = Math.min(1, this.now() - this.#lastWorkMs)
+      this.#gapMs += (gapMs - this.#gapMs) / 8
+    }
+    const isDue = this.#timers.run(this.now())
+    const after = this.#afterTurn
+    this.#afterTurn = []
+    for (const act of after) act()
+    for (const { socket } of this.#receivers) if (!socket.outbox.isEmpty) socket.outbox.flush()
+    return received > 0 || isDue || after.length > 0
+  }
+
+  #receive({ socket, receive }: Receiver): number {
+    let all = 0
+    for (;;) {
+      const count = this.#inbox.receive(socket.fd)
+      for (let slot = 0; slot < count; slot += 1) receive(slot)
+      this.#inbox.release(count)
+      all += count
+      // One more call at most: the transfers that were just told should send before much more is heard.
+      if (count < inboxSlots || all > inboxSlots) return all
+    }
+  }
+
+  #wait(waitMs: number): number {
+    const { address } = this.#poll
+    const timeAt = 8 * (this.#receivers.length + 1)
+    const nanoseconds = Math.max(0, Math.ceil(waitMs * 1e6))
+    this.#poll.u64(timeAt, Math.floor(nanoseconds / 1e9))
+    this.#poll.u64(timeAt + 8, nanoseconds % 1e9)
+    return this.#libc.ppoll(address, this.#receivers.length + 1, address + timeAt, 0)
+  }
+
+  /** pollfd: | i32 descriptor | i16 events | i16 what there is |; the eventfd first, then one for each socket, then the time. */
+  #arrangePoll(): void {
+    const count = this.#receivers.length + 1
+    this.#poll = new NativeMemory(this.#libc, 8 * count + 16)
+    for (let index = 0; index < count; index += 1) {
+      this.#poll.u32[2 * index] = index === 0 ? this.#event : (this.#receivers[index - 1]?.socket.fd ?? -1)
+      this.#poll.u16[4 * index + 2] = pollIn
+    }
+  }
+
+  #clearEvent(): void {
+    this.#called = true
+    readSync(this.#event, new Uint8Array(8))
+  }
+
+  #close(receivers: readonly Receiver[]): void {
+    for (const receiver of receivers) {
+      const index = this.#receivers.indexOf(receiver)
+      if (index >= 0) this.#receivers.splice(index, 1)
+      receiver.socket.close()
+    }
+    this.#arrangePoll()
+  }
+
+  #lineParts() {
+    return { libc: this.#libc, files: this.#files, segments: this.#options.segments }
+  }
+}
