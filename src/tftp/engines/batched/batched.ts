@@ -98,17 +98,17 @@ export class BatchedEngine implements Engine {
       for (const { socket: opened } of [{ socket }, ...transfers]) opened.close()
       throw error
     }
-    const mine: Receiver[] = [
-      {
-        socket,
-        receive: (slot) => options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot)),
-      },
-      ...transfers.map((transfer) => ({
-        socket: transfer.socket,
-        receive: (slot: number) => transfer.receive(this.#inbox, slot, options, this.now()),
-      })),
-    ]
-    this.#receivers.push(...mine)
+    const requests: Receiver = {
+      socket,
+      receive: (slot) => options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot)),
+    }
+    const answers = transfers.map((transfer) => ({
+      socket: transfer.socket,
+      receive: (slot: number) => transfer.receive(this.#inbox, slot, options, this.now()),
+    }))
+    // Requests last: a client whose last ACK came in the same turn as its next request has finished the file before.
+    this.#receivers.unshift(...answers)
+    this.#receivers.push(requests)
     this.#arrangePoll()
     let next = 0
     return {
@@ -121,7 +121,7 @@ export class BatchedEngine implements Engine {
         const transfer = inTurn.find((one) => !one.knows(to)) ?? (inTurn[0] as Transfers)
         return transfer.open({ ...line, to, ...this.#lineParts() }, () => this.now())
       },
-      close: async () => this.#close(mine),
+      close: async () => this.#close([requests, ...answers]),
     }
   }
 
