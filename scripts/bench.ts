@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 const folder = join(import.meta.dirname, 'bench')
 const names = readdirSync(folder)
-  .filter((name) => /^(?!statistics)[a-z]+\.ts$/.test(name))
+  .filter((name) => /^(?!statistics)(?!.*-server)[a-z-]+\.ts$/.test(name))
   .map((name) => name.replace('.ts', ''))
 const [name, ...rest] = process.argv.slice(2)
 if (name === undefined || !names.includes(name) || rest.includes('--help')) {

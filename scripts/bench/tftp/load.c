@@ -1,5 +1,5 @@
 /*
- * Many TFTP readers in one process, for scripts/bench/tftp.ts: a client in C, so that what is measured is the server.
+ * Many TFTP readers in one process, for scripts/bench/tftp.ts and tftp-loss.ts: a client in C, so that what is measured is the server.
  *
  *   tftp-load ADDRESS PORT NAME FILE CLIENTS BLKSIZE WINDOWSIZE LOSS SEED
  *

@@ -1,20 +1,14 @@
-/** Our TFTP server alone in a process, for scripts/bench/tftp.ts: `tftp-server.ts FOLDER PORT ENGINE`. */
+/** Our TFTP server alone in a process, for the benchmarks beside it: `server.ts FOLDER PORT ENGINE`. */
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { silentLog } from '../../src/log.ts'
-import { type EngineChoice, startTftpServer } from '../../src/tftp/start.ts'
+import { silentLog } from '../../../src/log.ts'
+import { type EngineChoice, startTftpServer } from '../../../src/tftp/start.ts'
 
 const [folder = '.', port = '6969', engine = 'auto'] = process.argv.slice(2)
 
 const server = await startTftpServer({
   engine: engine as EngineChoice,
   log: silentLog,
-  // All clients of the benchmark have one address.
-  limits: {
-    maxTransfersPerClient: 1024,
-    maxRequestBurstPerClient: 100_000,
-    maxRequestsPerSecondPerClient: 100_000,
-  },
   open: async ({ filename }) => {
     const handle = await open(join(folder, filename))
     const { size } = await handle.stat()
