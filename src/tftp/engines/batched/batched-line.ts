@@ -17,6 +17,8 @@ export type BatchedLineOptions = LineOptions & {
   files: MappedFiles
   segments: boolean
   onClose: () => void
+  /** A promise is about to be settled. */
+  onEnd: () => void
 }
 
 export class BatchedLine implements Line, Destination {
@@ -71,6 +73,7 @@ export class BatchedLine implements Line, Destination {
   }
 
   async close(): Promise<void> {
+    this.#options.onEnd()
     if (this.#closed) return
     this.#closed = true
     // What waits in the outbox points at memory of ours, and at the file's pages.

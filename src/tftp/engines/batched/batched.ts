@@ -2,14 +2,16 @@
  * Datagrams in batches, for a thread that does nothing else (worker.ts). One turn: see which sockets have something, take all of
  * it with one call each, let the transfers do what they do, send all that they want sent with one call for each socket.
  *
- *     run ─▶ turn ─▶ turn ─▶ … until nothing happens ─▶ spin for a moment, where answers come that quickly
- *      ▲                                                  │ nothing
- *      │  Node's own events: messages, promises           ▼
- *      └──────────────────────────────────────── wait in ppoll, for a datagram, a message or the next deadline
+ *     turns ─▶ turn: wait in ppoll for a datagram, a message or the next deadline; receive; run; send ─┐
+ *      ▲  ▲                                                                                          │
+ *      │  └──────────────────────────────────────────────────────────────────────────────────────────┤
+ *      └──────────── Node's own events: messages, promises ◀── a request, an end, a message came ─────┘
  *
- * Waiting costs no processor time. The thread's messages come with a count in an eventfd, which ends the wait.
+ * Waiting costs no processor time. The thread's messages come with a count in an eventfd, which ends the wait. Promises go on
+ * only between two runs of turns, so whatever may settle one ends a run.
  */
 import { readSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import type { BindOptions, Engine, LineOptions, Port, Timer } from '../../engine.ts'
 import { BatchSocket } from './batch-socket.ts'
 import { Inbox, inboxSlots } from './inbox.ts'
@@ -26,14 +28,22 @@ export type BatchedOptions = {
   transferSockets: number
   /** UDP_SEGMENT; off only to measure. */
   segments: boolean
-  /** How long an answer that should come at once is waited for without sleeping, at most. */
+  /**
+   * How long an answer that should come at once is waited for without sleeping, at most: waking up takes longer than a LAN
+   * does. Only where the last answers took less than twice that, so slow clients cost nothing.
+   */
   spinMs: number
 }
 
-export const defaultBatchedOptions: BatchedOptions = { transferSockets: 4, segments: true, spinMs: 0.1 }
+const defaults: BatchedOptions = {
+  transferSockets: 4,
+  segments: true,
+  // With one processor, spinning only keeps the answer from being made.
+  spinMs: availableParallelism() > 1 ? 0.05 : 0,
+}
 
-/** One run of turns, before Node's own events have theirs. */
-const sliceMs = 2
+/** After that long Node has its turn in any case. */
+const sliceMs = 100
 /** A process that ends stops its threads only between two waits; the owner also ends them by a message. */
 const longestWaitMs = 10_000
 
@@ -51,16 +61,16 @@ export class BatchedEngine implements Engine {
   #poll: NativeMemory
   #afterTurn: (() => void)[] = []
   #stopped: (() => void) | undefined
-  /** Whether the eventfd was written since the last run of turns began. */
-  #called = false
+  /** Whether a message waits, or a promise may have been settled: neither goes on before Node has its turn. */
+  #yields = false
   #lastWorkMs = 0
-  /** Smoothed time from sending to the next datagram: whether spinning is worth it. */
+  /** Smoothed time from one turn with work to the next. */
   #gapMs = 1
 
   /** @throws engine-unavailable */
   constructor(libc: Libc, options: Partial<BatchedOptions> = {}) {
     this.#libc = libc
-    this.#options = { ...defaultBatchedOptions, ...options }
+    this.#options = { ...defaults, ...options }
     this.#inbox = new Inbox(libc)
     this.#headers = dataHeaders(libc)
     this.#files = new MappedFiles(libc)
@@ -100,7 +110,10 @@ export class BatchedEngine implements Engine {
     }
     const requests: Receiver = {
       socket,
-      receive: (slot) => options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot)),
+      receive: (slot) => {
+        this.#yields = true
+        options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot))
+      },
     }
     const answers = transfers.map((transfer) => ({
       socket: transfer.socket,
@@ -129,14 +142,14 @@ export class BatchedEngine implements Engine {
   run(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const step = (): void => {
-      if (this.#stopped !== undefined) {
-        this.#close([...this.#receivers])
-        this.#stopped()
-        resolve()
+      if (this.#stopped === undefined) {
+        this.#turns()
+        setImmediate(step)
         return
       }
-      if (!this.#turns()) this.#turn(Math.min(longestWaitMs, this.#timers.nextAtMs - this.now()))
-      setImmediate(step)
+      this.#close([...this.#receivers])
+      this.#stopped()
+      resolve()
     }
     setImmediate(step)
     return promise
@@ -148,25 +161,21 @@ export class BatchedEngine implements Engine {
     return promise
   }
 
-  /** Turns while something happens; gives whether anything did. */
-  #turns(): boolean {
+  /** Turns and waits until Node has something to do. The first turn does not wait: it sends what promises have left to send. */
+  #turns(): void {
     const startedMs = this.now()
-    let worked = false
-    this.#called = false
-    for (;;) {
+    this.#yields = false
+    for (let waitMs = 0; ; ) {
+      const worked = this.#turn(waitMs)
       const nowMs = this.now()
-      const hadWork = this.#turn(0)
-      // A message: it is delivered only after this.
-      if (this.#called) return true
-      if (hadWork) {
-        worked = true
+      if (this.#yields || nowMs - startedMs > sliceMs) return
+      if (worked) {
+        this.#gapMs += (Math.min(1, nowMs - this.#lastWorkMs) - this.#gapMs) / 8
         this.#lastWorkMs = nowMs
-        if (nowMs - startedMs > sliceMs) return true
-        continue
       }
-      // Sleeping and waking takes longer than a LAN does; where the last answers came at once, the next one is waited for.
-      const isQuick = this.#gapMs < this.#options.spinMs
-      if (!isQuick || nowMs - this.#lastWorkMs > this.#options.spinMs) return worked
+      const { spinMs } = this.#options
+      const spins = this.#gapMs < 2 * spinMs && nowMs - this.#lastWorkMs < spinMs
+      waitMs = spins ? 0 : Math.min(longestWaitMs, this.#timers.nextAtMs - nowMs)
     }
   }
 
@@ -181,11 +190,8 @@ export class BatchedEngine implements Engine {
       for (let index = 0; index < this.#receivers.length; index += 1)
         if (u16[(index + 1) * 4 + 3] !== 0) received += this.#receive(this.#receivers[index] as Receiver)
     }
-    if (received > 0) {
-      const gapMs = Math.min(1, this.now() - this.#lastWorkMs)
-      this.#gapMs += (gapMs - this.#gapMs) / 8
-    }
     const isDue = this.#timers.run(this.now())
+    if (isDue) this.#yields = true
     const after = this.#afterTurn
     this.#afterTurn = []
     for (const act of after) act()
@@ -225,7 +231,7 @@ export class BatchedEngine implements Engine {
   }
 
   #clearEvent(): void {
-    this.#called = true
+    this.#yields = true
     readSync(this.#event, new Uint8Array(8))
   }
 
@@ -239,6 +245,9 @@ export class BatchedEngine implements Engine {
   }
 
   #lineParts() {
-    return { libc: this.#libc, files: this.#files, segments: this.#options.segments }
+    const onEnd = () => {
+      this.#yields = true
+    }
+    return { libc: this.#libc, files: this.#files, segments: this.#options.segments, onEnd }
   }
 }
