@@ -1,22 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { type Outcome, type Step, Transfer, type TransferOptions } from '../../src/tftp/transfer.ts'
-
-const timing = {
-  negotiates: false,
-  windowBlocks: 1,
-  firstRetransmitMs: 1000,
-  minRetransmitMs: 20,
-  maxRetransmitMs: 5000,
-  giveUpAfterMs: 20_000,
-}
-
-/** A transfer with a file of `blocks` blocks that is in memory already. */
-function begin(blocks: number, options: Partial<TransferOptions> = {}): { transfer: Transfer; first: Step } {
-  const transfer = new Transfer({ ...timing, ...options })
-  const started = transfer.start(0)
-  const loaded = transfer.loaded(blocks, blocks, 0)
-  return { transfer, first: options.negotiates === true ? started : loaded }
-}
+import { type Step, Transfer } from '../../src/tftp/transfer.ts'
+import { begin, simulate, timing } from './simulator.ts'
 
 const sent = (step: Step): [number, number] | string =>
   step.send === 'blocks' ? [step.first, step.last] : step.send
@@ -200,91 +184,6 @@ describe('a TFTP transfer', () => {
     expect(transfer.acknowledged(7, 1002).ended).toBe('completed')
   })
 })
-
-/** A deterministic stream of numbers from 0 to 1 (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
-
-type World = {
-  blocks: number
-  windowBlocks: number
-  loss: number
-  double: number
-  reorder: number
-  seed: number
-}
-
-/** A network that loses, doubles and reorders, and a client that does what RFC 1350 and RFC 7440 say. */
-function simulate(world: World): { received: number; outcome: Outcome; packets: number; elapsedMs: number } {
-  const draw = random(world.seed)
-  const { transfer, first } = begin(world.blocks, { windowBlocks: world.windowBlocks, negotiates: true })
-  let events: { atMs: number; act: () => void }[] = []
-  let nowMs = 0
-  let packets = 0
-  let wakeAtMs = Number.POSITIVE_INFINITY
-  let outcome: Outcome | undefined
-  const travel = (act: () => void): void => {
-    packets += 1
-    const copies = draw() < world.loss ? 0 : draw() < world.double ? 2 : 1
-    for (let copy = 0; copy < copies; copy += 1) {
-      const delay = 0.5 + (draw() < world.reorder ? draw() * 3 : 0)
-      events.push({ atMs: nowMs + delay, act })
-    }
-  }
-  let received = 0
-  let inWindow = 0
-  let told = false
-  let finished = false
-  let heardMs = 0
-  const ack = (): void => {
-    inWindow = 0
-    const block = received & 0xffff
-    travel(() => obey(transfer.acknowledged(block, nowMs)))
-  }
-  const data = (block: number): void => {
-    heardMs = nowMs
-    if (block !== received + 1) {
-      if (!told || world.windowBlocks === 1) ack()
-      told = true
-      return
-    }
-    told = false
-    received = block
-    inWindow += 1
-    finished = block === world.blocks
-    if (finished || inWindow === world.windowBlocks) ack()
-  }
-  const obey = (step: Step): void => {
-    wakeAtMs = step.wakeAtMs
-    outcome ??= step.ended
-    if (step.send === 'oack') travel(() => (received === 0 ? ack() : undefined))
-    for (let block = step.first; step.send === 'blocks' && block <= step.last; block += 1)
-      travel(() => data(block))
-  }
-  obey(first)
-  while (outcome === undefined) {
-    events.sort((one, other) => one.atMs - other.atMs)
-    const next = events[0]
-    const clientAtMs = finished ? Number.POSITIVE_INFINITY : heardMs + 1000
-    nowMs = Math.min(next?.atMs ?? Number.POSITIVE_INFINITY, wakeAtMs, clientAtMs)
-    if (next !== undefined && next.atMs <= nowMs) {
-      events = events.slice(1)
-      next.act()
-    } else if (wakeAtMs <= nowMs) obey(transfer.wake(nowMs))
-    else {
-      heardMs = nowMs
-      ack()
-    }
-  }
-  return { received, outcome, packets, elapsedMs: nowMs }
-}
 
 describe('over a bad network', () => {
   const seeds = Array.from({ length: 40 }, (_, index) => index + 1)
