@@ -97,6 +97,7 @@ export const errorCodes = [
   'download-failed',
   'package-missing',
   'build-failed',
+  'lint-failed',
   'unauthorized',
   'request-invalid',
   'internal',

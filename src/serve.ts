@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createBootFiles } from './boot/files.ts'
+import { createBootSource, type FirmwareActivity } from './boot/source.ts'
+import { createUnknownFiles } from './boot/unknown-files.ts'
 import type { LoadedConfig } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { createAdminPlane } from './http/admin.ts'
@@ -48,6 +50,8 @@ export type ServeOptions = {
   log: Log
   /** Lines for the person who started it: progress, addresses, what is missing. */
   print(line: string): void
+  /** Called for each script, loader and file that firmware was given over TFTP and HTTP. */
+  onFirmwareActivity?: (activity: FirmwareActivity) => void
   now?: () => Date
   random?: (bytes: number) => Uint8Array
 }
@@ -78,7 +82,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   // Who decides.
   const { fetch } = registries
   const deciders = await createDeciders({
-    ...{ config, paths, log, now, random, ports },
+    ...{ config, paths, log, now, random },
     ...{ database, blobs, store, tls, fetch },
   })
   const { machines, releases } = deciders
@@ -92,13 +96,24 @@ export async function serve(options: ServeOptions): Promise<Running> {
   })
   const { missing } = preparation
 
+  const unknown = createUnknownFiles({ limits: config.unknownFiles, now })
+  const files = createBootFiles({ bootDirectory: paths.boot, operatorDirectory: config.files })
+  const boot = createBootSource({
+    ...{ files, unknown, now },
+    advertise: config.advertise,
+    agentArguments: config.image.arguments,
+    decide: deciders.decideFirmware,
+    ports: () => ports,
+    ...(options.onFirmwareActivity && { onActivity: options.onFirmwareActivity }),
+  })
+
   // Who listens.
-  const facts = { ...deciders, config, paths, tls, ports, blobs, missing, startedAt: now() }
+  const facts = { ...deciders, config, paths, tls, ports, blobs, missing, unknown, files, startedAt: now() }
   stack.use(
     await listen({
       ...deciders,
       ...{ config, paths, tls, log, ports },
-      files: createBootFiles({ bootDirectory: paths.boot, operatorDirectory: config.files }),
+      boot,
       content: createReleaseContent({ releases, store }),
       createAdmin: () => adminPlane({ ...facts, registries: registries.client }, token, log),
     }),

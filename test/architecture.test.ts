@@ -19,7 +19,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   machines: ['store', 'protocol'],
   cluster: ['machines', 'store', 'protocol'],
   releases: ['oci', 'tuf', 'signing', 'store', 'protocol'],
-  boot: ['machines', 'releases', 'signing', 'protocol'],
+  boot: ['machines', 'releases', 'signing', 'wire', 'protocol'],
   builder: ['oci', 'protocol'],
   http: ['boot', 'machines', 'releases', 'store', 'oci', 'config', 'protocol'],
   cli: ['http', 'releases', 'signing', 'builder', 'oci', 'config', 'protocol'],

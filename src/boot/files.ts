@@ -1,14 +1,18 @@
 /**
- * The names that firmware asks for, over TFTP and HTTP alike. Names are virtual: only what stands here leads to a file.
+ * Files that firmware loads, by what their names mean (names.ts):
  *
- *     undionly.kpxe, ipxe.efi, …     data/boot/loaders/<name>         what a PXE ROM loads first
- *     agent/<arch>/kernel|initramfs  data/boot/agent/<arch>/<file>    the boot agent
- *     files/<name>                   the operator's folder            unverified, theirs
+ *     undionly.kpxe, ipxe.efi, …         data/boot/loaders/<name>         what a PXE ROM loads first
+ *     agent/<arch>/kernel | initramfs    data/boot/agent/<arch>/<file>    the boot agent
+ *     agent/<arch>/fit                   the two of them in one image, made while it is read
+ *     files/<name>                       the operator's folder            unverified, theirs
+ *     <serial>/start4.elf, …             the operator's raspberry-pi/, else data/boot/raspberry-pi/
  */
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Readable } from 'node:stream'
-import { MusterError } from '../errors.ts'
+import { Readable } from 'node:stream'
+import { errorCodeOf, MusterError } from '../errors.ts'
+import type { Arch } from '../protocol/identifiers.ts'
+import { composeFit } from './fit-file.ts'
 import { openBelow, printable } from './operator-files.ts'
 
 /** An open file; `stream` and `close` both give the descriptor back. */
@@ -23,7 +27,13 @@ export type BootFile = {
   close(): Promise<void>
 }
 
-export type BootFiles = { open(name: string): Promise<BootFile> }
+/** Each throws MusterError file-not-found, access-denied. */
+export type BootFiles = {
+  loader(name: string): Promise<BootFile>
+  agent(arch: Arch, file: 'kernel' | 'initramfs' | 'fit'): Promise<BootFile>
+  operator(name: string): Promise<BootFile>
+  raspberryPi(name: string): Promise<BootFile>
+}
 
 /** Big enough that one read serves many packets and the loop keeps up with a kernel's sendfile. */
 const streamChunkBytes = 1_048_576
@@ -35,26 +45,60 @@ export function createBootFiles(options: {
 }): BootFiles {
   const { bootDirectory, operatorDirectory } = options
   const dataDirectory = dirname(bootDirectory)
+  const agentFit = composeFit()
+
+  async function operator(name: string): Promise<BootFile> {
+    if (operatorDirectory === undefined) {
+      throw new MusterError(
+        'file-not-found',
+        `'${printable(`files/${name}`)}': no files folder is served; start with --files DIR.`,
+      )
+    }
+    return toBootFile(await openBelow(operatorDirectory, name, dataDirectory))
+  }
+
+  async function agent(arch: Arch, file: 'kernel' | 'initramfs' | 'fit'): Promise<BootFile> {
+    if (file !== 'fit') return toBootFile(await openBelow(bootDirectory, `agent/${arch}/${file}`))
+    return agentFit(
+      arch,
+      () => agent(arch, 'kernel'),
+      () => agent(arch, 'initramfs'),
+    )
+  }
+
   return {
-    /** @throws MusterError file-not-found, access-denied */
-    async open(name) {
-      const path = name.replace(/^\/+/, '')
-      if (path.startsWith('files/')) {
-        if (operatorDirectory === undefined) {
-          throw new MusterError(
-            'file-not-found',
-            `'${printable(path)}': no files folder is served; start with --files DIR.`,
-          )
-        }
-        return toBootFile(await openBelow(operatorDirectory, path.slice('files/'.length), dataDirectory))
+    agent,
+    operator,
+    loader: async (name) => toBootFile(await openBelow(join(bootDirectory, 'loaders'), name)),
+    async raspberryPi(name) {
+      try {
+        return await operator(`raspberry-pi/${name}`)
+      } catch (error) {
+        if (errorCodeOf(error) !== 'file-not-found') throw error
+        return toBootFile(await openBelow(bootDirectory, `raspberry-pi/${name}`))
       }
-      if (/^agent\/(amd64|arm64)\/(kernel|initramfs)$/.test(path))
-        return toBootFile(await openBelow(bootDirectory, path))
-      if (/^[a-z0-9-]+\.(?:kpxe|pxe|efi)$/.test(path))
-        return toBootFile(await openBelow(join(bootDirectory, 'loaders'), path))
-      throw new MusterError('file-not-found', `There is no file '${printable(path)}'.`)
     },
   }
+}
+
+/** Small and read whole anyway: a script that was just written, metadata. */
+export function inMemory(bytes: Uint8Array, contentType = 'text/plain; charset=utf-8'): BootFile {
+  return {
+    size: bytes.length,
+    etag: `${bytes.length.toString(16)}-${checksum(bytes).toString(16)}`,
+    contentType,
+    read: async (offset, length) => bytes.subarray(offset, offset + length),
+    stream: (range) =>
+      Readable.from([range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)]),
+    close: async () => {},
+  }
+}
+
+/** FNV-1a: names a version of a file for caches, nothing more. */
+function checksum(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0
+  return hash
 }
 
 function toBootFile(file: { handle: FileHandle; size: number; modifiedMs: number }): BootFile {

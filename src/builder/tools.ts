@@ -21,6 +21,8 @@ const programs: Record<string, { path: string; arguments?: string; environment?:
   atftp: { path: 'usr/bin/atftp' },
   curl: { path: 'usr/bin/curl' },
   'docker-registry': { path: 'usr/bin/docker-registry' },
+  dumpimage: { path: 'usr/bin/dumpimage' },
+  mkimage: { path: 'usr/bin/mkimage' },
   openssl: {
     path: 'usr/bin/openssl',
     environment: 'OPENSSL_MODULES="$tree/$libraries/ossl-modules"; export OPENSSL_MODULES',

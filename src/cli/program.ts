@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { addAgent } from './agent.ts'
+import { addBootFiles } from './boot-files.ts'
 import { addBoots } from './boots.ts'
 import { addClusters } from './clusters.ts'
 import { addConfig } from './config.ts'
@@ -53,7 +54,7 @@ export function createProgram(world: World): Command {
   addGlobalOptions(program)
   const groups: [heading: string, ...add: ((program: Command, context: Context) => void)[]][] = [
     ['Server:', addServe, addStatus, addConfig, addToken],
-    ['Machines:', addMachines, addBoots, addEvents],
+    ['Machines:', addMachines, addBoots, addEvents, addBootFiles],
     ['What they boot and join:', addProfiles, addClusters],
     ['Releases:', addImages, addTuf, addAgent],
     ['Help:', addExplain],

@@ -24,6 +24,7 @@ export function statusText(status: Status, nowMs: number): string {
       ['data', status.data],
       ['machines', machines.join(', ') || 'none yet'],
       ['pin', status.pin],
+      ['unknown', unknownText(status.unknownFiles)],
     ]),
     table(
       ['PLANE', 'URL', 'NOTE'],
@@ -45,6 +46,11 @@ export function statusText(status: Status, nowMs: number): string {
     ...status.missing.map(({ what, code, reason }) => `MISSING: ${what} (${code}). ${reason}\n`),
   ]
   return parts.join('\n')
+}
+
+function unknownText(count: number): string | undefined {
+  if (count === 0) return undefined
+  return `firmware asked for ${count} ${count === 1 ? 'file' : 'files'} that ${count === 1 ? 'is' : 'are'} not here: 'muster files unknown' lists them`
 }
 
 export function repositoriesText(repositories: Status['repositories'], nowMs: number): string {

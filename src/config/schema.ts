@@ -102,6 +102,23 @@ export const configSchema = z.strictObject({
     retransmitMsMax: count(5000, 60_000, 'Longest wait before a block is sent again'),
     giveUpMs: count(20_000, 600_000, 'A client that gets no further for this long is given up'),
   }),
+  unknownFiles: section({
+    namesMax: count(256, 65_536, 'Names that firmware asked for in vain and that are remembered'),
+    namesPerAddressMax: count(64, 65_536, 'The same, that only one address asked for'),
+    addressesMax: count(8, 256, 'Addresses remembered for each of them'),
+  }),
+  stalls: section({
+    hello: count(60, 86_400, 'Seconds after its hello until an agent asks for its plan'),
+    plan: count(
+      60,
+      86_400,
+      'Seconds between the questions of a machine that waits, and from a plan to metadata',
+    ),
+    metadata: count(120, 86_400, 'Seconds without a word of an agent that fetches metadata'),
+    manifest: count(60, 86_400, 'The same, while it fetches the manifest'),
+    blobs: count(600, 86_400, 'The same, while it downloads the operating system; progress counts as a word'),
+    kexec: count(300, 86_400, 'Seconds from kexec until the booted system reports in'),
+  }),
   agent: section({
     host: host('0.0.0.0', 'Address of the agent plane (TLS, pinned key)'),
     port: port(8443, 'HTTPS port of the agent plane'),

@@ -49,6 +49,7 @@ export const status = z.object({
     }),
   ),
   machines: z.record(z.string(), count).describe('How many by enrolment'),
+  unknownFiles: count.describe('Names that firmware asked for and that are not there'),
 })
 export type Status = z.output<typeof status>
 

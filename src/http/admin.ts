@@ -12,6 +12,7 @@ import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createAccessCheck, type LocalSockets } from './admin-access.ts'
 import { type BlobDeciders, blobRoutes } from './admin-blobs.ts'
+import { type BootFileDeciders, bootFileRoutes } from './admin-boot-files.ts'
 import { type BootDeciders, bootRoutes, type EventDeciders } from './admin-boots.ts'
 import { type ClusterDeciders, clusterRoutes } from './admin-clusters.ts'
 import { type ImageDeciders, imageRoutes } from './admin-images.ts'
@@ -32,6 +33,7 @@ export type AdminDeciders = {
   events: EventDeciders
   images: ImageDeciders
   blobs: BlobDeciders
+  bootFiles: BootFileDeciders
   profiles: ProfileDeciders
   clusters: ClusterDeciders
   status: StatusDeciders
@@ -73,6 +75,7 @@ export async function createAdminPlane(options: {
   const boots = bootRoutes({ boots: deciders.boots, events: deciders.events, log })
   const images = imageRoutes(deciders.images, log)
   const blobs = blobRoutes(deciders.blobs)
+  const bootFiles = bootFileRoutes(deciders.bootFiles)
   const profiles = profileRoutes(deciders.profiles)
   const clusters = clusterRoutes(deciders.clusters)
   const server = statusRoutes({ status: deciders.status, metrics })
@@ -96,6 +99,9 @@ export async function createAdminPlane(options: {
     'GET /api/v1/boots/:boot': boots.get,
     'GET /api/v1/events': boots.events,
     'GET /api/v1/events/watch': boots.watch,
+
+    'GET /api/v1/unknown-files': bootFiles.unknown,
+    'POST /api/v1/lint/raspberry-pi': bootFiles.lintRaspberryPi,
 
     'GET /api/v1/profiles': profiles.list,
     'GET /api/v1/profiles/:name': profiles.get,

@@ -5,16 +5,18 @@
  *     GET /boot/autoexec.ipxe                        first script of any iPXE
  *     GET /boot/ipxe?mac=&uuid=&serial=&…            the script of one machine
  *     GET /boot/agent/<arch>/kernel | initramfs      the boot agent
- *     GET /boot/<loader>                             what UEFI HTTP Boot loads
+ *     GET /boot/<name>, /grub/<name>                 loaders, and what they look for (boot/names.ts)
  *     GET /files/<name>                              the operator's own files, unverified
+ *     GET /net_install/boot.img | boot.sig           HTTP boot of a Raspberry Pi: the operator's signed image
+ *     GET /v1/boot/<mac>                             pixiecore's API, for those who have one
  *     GET /tuf/<repository>/metadata/<file>          TUF metadata
  *     GET /tuf/<repository>/targets/<path>           target files, consistent snapshots
  *     GET /tuf/<repository>/blobs/sha256/<hex>       content of admitted releases
  *     GET /v2/…                                      the same content by the OCI distribution API (oci-pull.ts)
  */
-import { Readable } from 'node:stream'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { BootFiles } from '../boot/files.ts'
+import { inMemory } from '../boot/files.ts'
+import type { BootClient, BootSource } from '../boot/source.ts'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -24,15 +26,7 @@ import { type Content, serveContent } from './serve-content.ts'
 
 /** What the plane asks of the deciders. Undefined: there is no such thing. */
 export type FirmwareDeciders = {
-  scripts: {
-    autoexec(base: string): string
-    /** Values as iPXE sent them: attacker-controlled text. */
-    machine(
-      query: Readonly<Record<string, unknown>>,
-      client: { address: string; serverAddress: string },
-    ): Promise<string>
-  }
-  files: BootFiles
+  boot: BootSource
   content: {
     metadata(repository: string, name: string): Promise<Uint8Array | undefined>
     target(repository: string, path: string): Promise<Content | undefined>
@@ -72,21 +66,22 @@ export function createFirmwarePlane(options: {
     ),
   )
 
-  app.get('/boot/autoexec.ipxe', (_, reply) => script(reply, deciders.scripts.autoexec('')))
   app.get('/boot/ipxe', async (request: FastifyRequest<{ Querystring: Record<string, unknown> }>, reply) =>
-    script(
-      reply,
-      await deciders.scripts.machine(request.query, {
-        address: request.ip,
-        serverAddress: request.socket.localAddress ?? '127.0.0.1',
-      }),
-    ),
+    reply
+      .type('text/plain; charset=utf-8')
+      .header('cache-control', 'no-store')
+      .send(await deciders.boot.ipxe(request.query, clientOf(request))),
   )
-  app.get('/boot/*', (request: FastifyRequest<{ Params: WildcardParams }>, reply) =>
-    file(request, reply, request.params['*']),
-  )
-  app.get('/files/*', (request: FastifyRequest<{ Params: WildcardParams }>, reply) =>
-    file(request, reply, `files/${request.params['*']}`),
+  for (const [url, folder] of bootFolders) {
+    app.get(url, async (request: FastifyRequest<{ Params: WildcardParams }>, reply) => {
+      const found = await deciders.boot.open(`${folder}${request.params['*']}`, clientOf(request))
+      // A script is of this moment.
+      if (found.contentType.startsWith('text/')) reply.header('cache-control', 'no-store')
+      return serveContent(request, reply, found)
+    })
+  }
+  app.get('/v1/boot/:mac', (request: FastifyRequest<{ Params: { mac: string } }>) =>
+    deciders.boot.pixiecore(request.params.mac, clientOf(request)),
   )
   app.get(
     '/tuf/:repository/metadata/:file',
@@ -107,36 +102,28 @@ export function createFirmwarePlane(options: {
   )
   if (options.ociPull !== undefined) app.register(options.ociPull)
   return app
-
-  async function file(request: FastifyRequest, reply: FastifyReply, name: string) {
-    return serveContent(request, reply, await deciders.files.open(name))
-  }
 }
 
-function script(reply: FastifyReply, text: string) {
-  return reply.type('text/plain; charset=utf-8').header('cache-control', 'no-store').send(text)
+/** The folders of names that firmware asks for, and what they are called in boot/names.ts. */
+const bootFolders = [
+  ['/boot/*', ''],
+  ['/grub/*', 'grub/'],
+  ['/files/*', 'files/'],
+  // Where a Raspberry Pi looks when nobody set HTTP_PATH in its EEPROM.
+  ['/net_install/*', 'files/raspberry-pi/'],
+] as const
+
+function clientOf(request: FastifyRequest): BootClient {
+  return {
+    address: request.ip,
+    serverAddress: request.socket.localAddress ?? '127.0.0.1',
+    over: 'http',
+    userAgent: request.headers['user-agent'],
+  }
 }
 
 function content(request: FastifyRequest, reply: FastifyReply, found: Content | undefined) {
   if (found === undefined)
     throw new MusterError('file-not-found', `There is nothing at ${request.url.slice(0, 128)}.`)
   return serveContent(request, reply, found)
-}
-
-/** Metadata is small (5 MB at most) and read whole by its verifier anyway. */
-function inMemory(bytes: Uint8Array, contentType: string): Content {
-  return {
-    size: bytes.length,
-    etag: `${bytes.length.toString(16)}-${checksum(bytes).toString(16)}`,
-    contentType,
-    stream: (range) =>
-      Readable.from([range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)]),
-  }
-}
-
-/** FNV-1a: names a version of a file for caches, nothing more. */
-function checksum(bytes: Uint8Array): number {
-  let hash = 0x811c9dc5
-  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0
-  return hash
 }

@@ -14,6 +14,7 @@ import {
   type Session,
   sweepBoots,
 } from './boots.ts'
+import { type ClaimedIdentity, findClaimedId, unlessForgotten } from './claimed.ts'
 import { createDirectory, type Directory } from './directory.ts'
 import { createDocuments } from './documents.ts'
 import { createTimeline, type EventListener, type EventQuery } from './events.ts'
@@ -57,6 +58,8 @@ export type Machines = Directory & {
   report(
     report: ReportRequest & { token: string; address: string },
   ): Promise<{ outcome: 'joined' | 'failed' }>
+  /** The record that fits what firmware says of itself; undefined where none does, or more than one. */
+  findClaimed(claimed: ClaimedIdentity): Promise<Machine | undefined>
   /** @throws machine-not-found, machine-ambiguous */
   why(nameOrIdOrMac: string): Promise<Explanation>
   /** @throws boot-not-found */
@@ -131,6 +134,10 @@ export function createMachines(options: {
     recordUnverified: createUnverifiedRecorder({ timeline, rateKeysMax: limits.rateKeysMax, now }),
     reportToken: (bootId) => createReportToken(reportSecret, bootId),
     report: (report) => acceptReport({ ...context, reportSecret, refusals }, report),
+    async findClaimed(claimed) {
+      const id = await findClaimedId(database, claimed)
+      return id === undefined ? undefined : unlessForgotten(directory.get(id))
+    },
     async why(text) {
       const machine = await directory.find(text)
       const [lastBoot] = await listBoots(machine.id, 1)

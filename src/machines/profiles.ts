@@ -45,6 +45,28 @@ const selector = z.strictObject({
 
 const fileName = text(255).regex(/^(?!.*(?:^|\/)\.\.?(?:\/|$))[^/].*$/, 'a relative path without . and ..')
 
+const menuSeconds = 10
+const menu = z.union([
+  z.literal(true).transform(() => ({ seconds: menuSeconds, memtest: undefined })),
+  z.strictObject({
+    /** How long the menu waits for a person before it boots. */
+    seconds: z.number().int().min(1).max(600).default(menuSeconds),
+    /** A memory test in the files folder: nobody signed it, and the menu says so. */
+    memtest: fileName.optional(),
+  }),
+])
+
+/** What only boards without UEFI want to know. Device trees come from the files folder, unverified like all in it. */
+const firmware = z.strictObject({
+  /** `fit`: the agent as one flattened image tree, for a U-Boot without `booti`. */
+  kernelFormat: z.enum(['image', 'fit']).default('image'),
+  deviceTree: fileName.optional(),
+  /** A folder of which U-Boot takes the file that its board is called by. */
+  deviceTrees: fileName.optional(),
+})
+export type FirmwareMenu = z.output<typeof menu>
+export type FirmwareSettings = z.output<typeof firmware>
+
 export const profileSchema = z
   .strictObject({
     name: z.string().regex(nameShape, "at most 63 of a-z, 0-9 and '-'"),
@@ -84,6 +106,9 @@ export const profileSchema = z
     /** Boots `files` of the operator's own folder without any verification; marked everywhere, never given a secret. */
     unverified: z.boolean().optional(),
     files: z.strictObject({ kernel: fileName, initrd: z.array(fileName).max(8).default([]) }).optional(),
+    /** A menu for a person at the console, where the firmware is iPXE. */
+    menu: menu.optional(),
+    firmware: firmware.optional(),
   })
   .superRefine((profile, context) => {
     const issue = (path: string, message: string) =>

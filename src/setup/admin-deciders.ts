@@ -1,4 +1,6 @@
 /** What the admin plane asks, answered by the server's parts. */
+import type { BootFiles } from '../boot/files.ts'
+import { lintRaspberryPi } from '../boot/raspberry-pi-lint.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
@@ -19,6 +21,7 @@ export type AdminFacts = StatusFacts & {
   clusters: Clusters
   releases: Releases
   blobs: BlobStore
+  files: BootFiles
   registries: RegistryClient
 }
 
@@ -50,6 +53,16 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
     },
     images: imageDeciders(facts),
     blobs,
+    bootFiles: {
+      unknown: () => facts.unknown.list(),
+      lintRaspberryPi: (publicKey) =>
+        lintRaspberryPi({
+          files: facts.files,
+          tftpPort: facts.ports.tftp,
+          tftpBlockBytesMax: facts.config.tftp.blockBytesMax,
+          publicKey,
+        }),
+    },
     profiles: {
       list: () => machines.profiles.list(),
       get: (name) => machines.profiles.get(name),

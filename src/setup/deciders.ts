@@ -3,15 +3,14 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createPlanner } from '../boot/decide.ts'
-import { createFirmwareScripts } from '../boot/firmware.ts'
+import { createFirmwareDecision } from '../boot/firmware.ts'
 import { createClusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
 import { createNodeCrypto } from '../crypto/node.ts'
-import { errorCodeOf, MusterError } from '../errors.ts'
+import { MusterError } from '../errors.ts'
 import type { TlsIdentity } from '../http/tls.ts'
 import type { Log } from '../log.ts'
-import { createMachines, type Machines } from '../machines/machines.ts'
-import type { Machine } from '../machines/records.ts'
+import { createMachines } from '../machines/machines.ts'
 import type { Fetch } from '../oci/transport.ts'
 import { createReleases } from '../releases/releases.ts'
 import type { Upstream } from '../releases/sync.ts'
@@ -22,7 +21,6 @@ import type { Store } from '../store/store.ts'
 import { isDemonstration } from './demonstration.ts'
 import { hasAgent } from './first-start.ts'
 import { machineLimitsOf, registryLimitsOf } from './limits.ts'
-import type { Ports } from './listeners.ts'
 import type { Paths } from './paths.ts'
 
 export type DeciderParts = {
@@ -36,13 +34,11 @@ export type DeciderParts = {
   store: Store
   tls: TlsIdentity
   fetch: Fetch
-  /** Filled in once they are listened on. */
-  ports: Ports
 }
 
 /** `releases` is not opened yet, and the caller ends it. @throws MusterError config-invalid */
 export async function createDeciders(parts: DeciderParts) {
-  const { config, database, log, now, paths, ports, random, tls } = parts
+  const { config, database, log, now, paths, random, tls } = parts
   const releases = createReleases({
     repository: config.releases.repository,
     metadataDirectory: join(paths.tuf, config.releases.repository, 'metadata'),
@@ -77,28 +73,15 @@ export async function createDeciders(parts: DeciderParts) {
     now,
     limits: { planSeconds: config.boots.planSeconds, pollSeconds: config.agent.pollSeconds },
   })
-  const scripts = createFirmwareScripts({
-    advertise: config.advertise,
-    agentArguments: config.image.arguments,
-    ports: () => ports,
+  const decideFirmware = createFirmwareDecision({
     facts: {
-      findByMac: (mac) => findKnown(machines, mac),
+      findClaimed: machines.findClaimed,
       explain: (machine) => machines.why(machine.id),
       recordUnverified: machines.recordUnverified,
       hasAgent: (arch) => hasAgent(paths, arch),
     },
   })
-  return { releases, clusters, machines, planner, scripts }
-}
-
-/** A machine that is new is no failure; anything else is, and must not look like a new machine. */
-export async function findKnown(machines: Pick<Machines, 'find'>, mac: string): Promise<Machine | undefined> {
-  try {
-    return await machines.find(mac)
-  } catch (error) {
-    if (errorCodeOf(error) === 'machine-not-found') return undefined
-    throw error
-  }
+  return { releases, clusters, machines, planner, decideFirmware }
 }
 
 async function readUpstream(config: Config): Promise<Upstream | undefined> {

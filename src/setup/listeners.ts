@@ -2,8 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { createPlanner } from '../boot/decide.ts'
-import type { BootFiles } from '../boot/files.ts'
-import type { createFirmwareScripts } from '../boot/firmware.ts'
+import type { BootSource } from '../boot/source.ts'
 import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
@@ -21,6 +20,7 @@ import type { TftpFile } from '../tftp/file.ts'
 import type { TftpServer } from '../tftp/server.ts'
 import { startTftpServer } from '../tftp/start.ts'
 import { tftpLimitsOf } from './limits.ts'
+import { localAddressTo } from './local-address.ts'
 import type { Paths } from './paths.ts'
 
 export type Ports = { firmware: number; agent: number; admin: number; tftp: number | undefined }
@@ -34,8 +34,7 @@ export type ListenOptions = {
   machines: Machines
   releases: Releases
   planner: ReturnType<typeof createPlanner>
-  scripts: ReturnType<typeof createFirmwareScripts>
-  files: BootFiles
+  boot: BootSource
   content: ReturnType<typeof createReleaseContent>
   createAdmin(): Promise<AdminPlane>
   /** Filled in as soon as it is known: scripts name these ports. */
@@ -44,12 +43,12 @@ export type ListenOptions = {
 
 /** @throws MusterError listen-failed, naming the key of the port. */
 export async function listen(options: ListenOptions): Promise<Listening> {
-  const { config, content, files, log, paths, ports, scripts, tls } = options
+  const { boot, config, content, log, paths, ports, tls } = options
   await using stack = new AsyncDisposableStack()
 
   const firmware = createFirmwarePlane({
     limits: config.firmware,
-    deciders: { scripts, files, content },
+    deciders: { boot, content },
     ociPull: ociPullRoutes(content.oci),
     log,
   })
@@ -107,24 +106,16 @@ function agentDeciders(options: ListenOptions): AgentDeciders {
 }
 
 function startTftp(options: ListenOptions): Promise<TftpServer> {
-  const { config, files, log, scripts } = options
+  const { boot, config, log } = options
   return startTftpServer({
     log,
     engine: config.tftp.engine,
     limits: tftpLimitsOf(config),
-    async open({ filename }): Promise<TftpFile> {
-      if (filename === 'autoexec.ipxe') return inMemory(Buffer.from(scripts.autoexecOverTftp()))
-      return files.open(filename)
+    async open({ client, filename }): Promise<TftpFile> {
+      const serverAddress = await localAddressTo(client.address)
+      return boot.open(filename, { address: client.address, serverAddress, over: 'tftp' })
     },
   })
-}
-
-function inMemory(bytes: Uint8Array): TftpFile {
-  return {
-    size: bytes.length,
-    read: async (offset, length) => bytes.subarray(offset, offset + length),
-    close: async () => {},
-  }
 }
 
 async function open(

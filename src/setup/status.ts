@@ -1,6 +1,7 @@
 /** `muster status`: planes, what is missing, agents, expiries. */
 import { access, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { UnknownFiles } from '../boot/unknown-files.ts'
 import type { Config } from '../config/schema.ts'
 import { errorCodeOf } from '../errors.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
@@ -21,6 +22,7 @@ export type StatusFacts = {
   ports: Ports
   machines: Machines
   releases: Releases
+  unknown: Pick<UnknownFiles, 'list'>
   /** What is not prepared: still being made, or it could not be. */
   missing(): Missing[]
 }
@@ -62,6 +64,7 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
         agents: await agentsOf(config, paths),
         repositories: [await repositoryOf(config, releases, paths)],
         machines: counts,
+        unknownFiles: facts.unknown.list().length,
       }
     },
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { createBootFiles } from '../../src/boot/files.ts'
+import { parseBootName } from '../../src/boot/names.ts'
 import { openBelow } from '../../src/boot/operator-files.ts'
 
 const outside = mkdtempSync(join(tmpdir(), 'muster-outside-'))
@@ -72,16 +73,18 @@ describe('names that firmware asks for', () => {
       'agent/../deep/er/vmlinuz',
       'loaders/x',
       'agent/mips/kernel',
+      'boot/../keys/root.pem',
     ]) {
-      await expect(files.open(name), name).rejects.toMatchObject({ code: 'file-not-found' })
+      expect(parseBootName(name), name).toBeUndefined()
     }
   })
   test('files/ leads to the operator’s folder, and without one nowhere', async () => {
-    const opened = await files.open('files/deep/er/vmlinuz')
+    expect(parseBootName('files/deep/er/vmlinuz')).toEqual({ kind: 'operator', file: 'deep/er/vmlinuz' })
+    const opened = await files.operator('deep/er/vmlinuz')
     expect(Buffer.from(await opened.read(0, 100)).toString()).toBe('kernel')
     expect(Buffer.from(await opened.read(3, 100)).toString()).toBe('nel')
     await opened.close()
-    await expect(createBootFiles({ bootDirectory: folder }).open('files/x')).rejects.toMatchObject({
+    await expect(createBootFiles({ bootDirectory: folder }).operator('x')).rejects.toMatchObject({
       code: 'file-not-found',
     })
   })
@@ -98,15 +101,15 @@ describe('a files folder that holds the data folder', () => {
   writeFileSync(join(around, 'vmlinuz'), 'kernel')
   symlinkSync('data/keys', join(around, 'kernels'))
   const openFrom = (operatorDirectory: string, name: string) =>
-    createBootFiles({ bootDirectory: join(data, 'boot'), operatorDirectory }).open(name)
+    createBootFiles({ bootDirectory: join(data, 'boot'), operatorDirectory }).operator(name)
 
   test('serves no key and no database, by whatever name', async () => {
     for (const name of ['data/keys/main/root.pem', 'kernels/main/root.pem', 'data/muster.sqlite'])
-      await expect(openFrom(around, `files/${name}`), name).rejects.toMatchObject({ code: 'access-denied' })
-    await expect(openFrom(data, 'files/keys/main/root.pem')).rejects.toMatchObject({ code: 'access-denied' })
+      await expect(openFrom(around, name), name).rejects.toMatchObject({ code: 'access-denied' })
+    await expect(openFrom(data, 'keys/main/root.pem')).rejects.toMatchObject({ code: 'access-denied' })
   })
   test('serves what else is there, and a folder made for files inside the data folder', async () => {
-    await (await openFrom(around, 'files/vmlinuz')).close()
-    await (await openFrom(join(data, 'files'), 'files/vmlinuz')).close()
+    await (await openFrom(around, 'vmlinuz')).close()
+    await (await openFrom(join(data, 'files'), 'vmlinuz')).close()
   })
 })

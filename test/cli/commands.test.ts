@@ -275,3 +275,26 @@ test('the launcher finds its Node and runs the source as it is', async () => {
   const { stdout } = await promisify(execFile)(join(import.meta.dirname, '../../muster'), ['--version'])
   expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
 })
+
+describe('what firmware asked for', () => {
+  test('in vain is listed with who asked, and status says that there is such a list', async () => {
+    const { out } = await here('files', 'unknown')
+    expect(out).toMatch(/pxelinux\.0 +3 .*tftp +192\.0\.2\.7/)
+    expect((await here('status')).out).toContain(
+      "firmware asked for 1 file that is not here: 'muster files unknown' lists them",
+    )
+  })
+  test('lint ends well while nothing keeps a board from booting, and fails otherwise', async () => {
+    expect(await here('lint', 'raspberry-pi')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('It was looked at.'),
+    })
+    const key = join(folder, 'key.pem')
+    await writeFile(key, 'key')
+    const ran = await here('lint', 'raspberry-pi', '--key', key)
+    expect(ran.code).toBe(1)
+    expect(ran.out).toContain('ERROR')
+    expect(ran.err).toContain('1 of these')
+    expect((await here('lint', 'toaster')).code).toBe(2)
+  })
+})

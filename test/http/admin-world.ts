@@ -102,6 +102,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         },
       ],
       machines: { discovered: 1 },
+      unknownFiles: 1,
     },
     pulls: [],
     targets: { bytes: Buffer.from('{"signatures":[],"signed":{"version":1}}\n'), posted: [] },
@@ -136,6 +137,21 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
     (filter.machineId === undefined || one.machineId === filter.machineId) &&
     (filter.bootId === undefined || one.bootId === filter.bootId)
   const deciders: AdminDeciders = {
+    bootFiles: {
+      unknown: () => [
+        {
+          name: 'pxelinux.0',
+          count: 3,
+          firstAt: someTime,
+          lastAt: someTime,
+          over: ['tftp'],
+          addresses: ['192.0.2.7'],
+        },
+      ],
+      lintRaspberryPi: async (publicKey) => [
+        { level: publicKey === undefined ? 'ok' : 'error', what: 'HTTP boot', sentence: 'It was looked at.' },
+      ],
+    },
     machines: {
       async list({ after = '', limit, enrolment }) {
         return [...world.machines.values()]

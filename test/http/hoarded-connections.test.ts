@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/load.ts'
+import { inMemory } from '../../src/boot/files.ts'
 import { createAgentPlane } from '../../src/http/agent.ts'
 import { createFirmwarePlane, type FirmwareDeciders } from '../../src/http/firmware.ts'
 import { loadTlsIdentity } from '../../src/http/tls.ts'
@@ -40,7 +41,9 @@ async function hoard(server: Server, count: number): Promise<{ held: Socket[]; r
 test('on the firmware plane, a machine gets its script while one host holds what it may', async () => {
   const app = createFirmwarePlane({
     limits: { host: '127.0.0.1', port: 0, requestTimeoutMs: 30_000, connectionsMax },
-    deciders: { scripts: { autoexec: () => '#!ipxe\n' } } as unknown as FirmwareDeciders,
+    deciders: {
+      boot: { open: async () => inMemory(Buffer.from('#!ipxe\n')) },
+    } as unknown as FirmwareDeciders,
     log: silentLog,
   })
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -25,8 +25,7 @@ test('a machine in the middle of a download does not keep the server from stoppi
   const app = createFirmwarePlane({
     limits: configSchema.parse({}).firmware,
     deciders: {
-      scripts: { autoexec: () => '', machine: async () => '' },
-      files: { open: async () => kernel },
+      boot: { open: async () => kernel, ipxe: async () => '', pixiecore: async () => ({}) },
       content: { metadata: nothing, target: nothing, blob: nothing },
     },
     log: silentLog,

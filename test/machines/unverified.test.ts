@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { createFirmwareScripts } from '../../src/boot/firmware.ts'
+import { createFirmwareDecision } from '../../src/boot/firmware.ts'
+import { ipxeScript } from '../../src/boot/languages/ipxe.ts'
 import { whyText } from '../../src/cli/why-text.ts'
 import { type AdminFacts, adminDeciders } from '../../src/setup/admin-deciders.ts'
 import { createWorld, helloOf, sayHello } from './world.ts'
@@ -18,18 +19,16 @@ async function withMemtest() {
   await machines.profiles.put(memtest)
   const { machine } = await sayHello(world, helloOf(mac))
   await machines.approve(mac, 'anna')
-  const scripts = createFirmwareScripts({
-    advertise: undefined,
-    agentArguments: [],
-    ports: () => ({ firmware: 8080, agent: 8443 }),
+  const decide = createFirmwareDecision({
     facts: {
-      findByMac: (found) => machines.find(found),
+      findClaimed: machines.findClaimed,
       explain: ({ id }) => machines.why(id),
       recordUnverified: machines.recordUnverified,
       hasAgent: async () => true,
     },
   })
-  const script = () => scripts.machine({ mac }, { address: '192.0.2.7', serverAddress: '192.0.2.1' })
+  const context = { agentArguments: [], agentUrl: 'https://192.0.2.1:8443', mac }
+  const script = async () => ipxeScript(await decide({ claimed: { mac }, address: '192.0.2.7' }), context)
   const events = async () =>
     (await machines.events({ machineId: machine.id })).filter(({ kind }) => kind === 'unverified')
   return { world, script, events }

@@ -40,6 +40,7 @@ function server(options: Options) {
     machines: { count: options.count ?? (async () => ({})) },
     releases,
     missing: () => options.missing ?? [],
+    unknown: { list: () => [] },
   } as unknown as StatusFacts)
 }
 

@@ -1,0 +1,2 @@
+echo Muster: {{reason}}
+echo Muster: going on to the next boot device

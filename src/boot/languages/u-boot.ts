@@ -1,0 +1,74 @@
+/**
+ * U-Boot's boot.scr.uimg: commands for its hush shell in a legacy script image. The first script is the same for every board
+ * and asks again by what the board knows of itself; `arch` and `cpu` come from U-Boot's build (CONFIG_ENV_VARS_UBOOT_CONFIG).
+ */
+import type { Arch } from '../../protocol/identifiers.ts'
+import type { Given } from '../firmware.ts'
+import { encodeScriptImage } from '../formats/legacy-image.ts'
+import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext } from './template.ts'
+
+/** `U-Boot.armv8` in its DHCP vendor class, `arm` and `armv8` in its environment; 32-bit ARM says `arm` and `armv7`. */
+export function uBootArchitecture(arch: string, cpu: string): Arch | undefined {
+  if (cpu === 'armv8') return 'arm64'
+  return arch === 'x86' ? 'amd64' : undefined
+}
+
+export function uBootFirstScript(): Uint8Array {
+  return image('muster: ask', fillTemplate('u-boot/ask.cmd', encodeHush, {}))
+}
+
+export function uBootScript(given: Given, context: ScriptContext): Uint8Array {
+  return image(`muster: ${given.give}`, uBootCommands(given, context))
+}
+
+/** The text inside; what tests read. */
+export function uBootCommands(given: Given, context: ScriptContext): string {
+  const { reason } = given
+  if (given.give === 'skip') return fillTemplate('u-boot/skip.cmd', encodeHush, { reason })
+  const agent = given.give === 'agent'
+  const fit = agent && given.firmware?.kernelFormat === 'fit'
+  const files = agent
+    ? [`agent/${given.arch}/${fit ? 'fit' : 'kernel'}`, ...(fit ? [] : [`agent/${given.arch}/initramfs`])]
+    : [given.kernel, ...given.initrd.slice(0, 1)].map((path) => `files/${plainPath(path)}`)
+  const args = agent ? [...context.agentArguments, `muster.server=${context.agentUrl}`] : given.arguments
+  const deviceTree = given.firmware?.deviceTree
+  return fillTemplate(
+    'u-boot/boot.cmd',
+    encodeHush,
+    {
+      message: agent ? reason : `UNVERIFIED: ${reason} - nothing checked it`,
+      arguments: [...args, bootInterfaceArgument(context.mac)].filter((each) => each !== '').join(' '),
+    },
+    {
+      kernel: files[0] ?? '',
+      deviceTree:
+        deviceTree === undefined ? '' : load('fdt_addr_r', `files/${plainPath(deviceTree)}`, 'muster_fdt'),
+      initrd: files[1] === undefined ? '' : load('ramdisk_addr_r', files[1]),
+      boot: bootCommand(given.arch, { fit, initrd: files[1] !== undefined }),
+    },
+  )
+}
+
+/** `until`, so that a lost packet does not send the machine on to its disk. */
+function load(addressVariable: string, file: string, remember?: string): string {
+  const said = remember === undefined ? '' : `setenv ${remember} \${${addressVariable}}\n`
+  return `${said}until tftpboot \${${addressVariable}} ${file}; do echo Muster: ${file} could not be loaded - trying again in 10 seconds; sleep 10; done`
+}
+
+/** doc/usage/cmd/booti.rst, bootm.rst; x86 has no device tree to hand over. */
+function bootCommand(arch: Arch, options: { fit: boolean; initrd: boolean }): string {
+  if (options.fit) return `bootm \${kernel_addr_r}#muster \${kernel_addr_r}#muster \${muster_fdt}`
+  if (arch === 'amd64')
+    return `zboot \${kernel_addr_r} 0${options.initrd ? ` \${ramdisk_addr_r} \${filesize}` : ''}`
+  const ramdisk = options.initrd ? `\${ramdisk_addr_r}:\${filesize}` : '-'
+  return `booti \${kernel_addr_r} ${ramdisk} \${muster_fdt}`
+}
+
+function image(name: string, commands: string): Uint8Array {
+  return encodeScriptImage({ name, script: Buffer.from(commands) })
+}
+
+/** Hush reads `;`, `&`, `|`, `$`, quotes, `\`, `#`, braces, parentheses, `<`, `>` and wildcards (common/cli_hush.c). */
+export function encodeHush(text: string): string {
+  return text.replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_').slice(0, 2048)
+}
