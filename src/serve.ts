@@ -118,7 +118,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
       createAdmin: () => adminPlane({ ...facts, registries: registries.client }, token, log),
     }),
   )
-  stack.use(startTimers({ config, machines, releases, blobs, log, now: () => now().getTime() }))
+  stack.use(startTimers({ config, machines, releases, blobs, ports, log, now: () => now().getTime() }))
   await greet({ config, paths, ports }, { token, once, print })
 
   // What is made beside that; it is the first to be stopped.

@@ -25,6 +25,8 @@ import { createRateLimiter } from './rate.ts'
 import { type Boot, type Machine, type MachineEvent, type RecordedPlan, toBoot } from './records.ts'
 import { createReportToken } from './reports.ts'
 import { type SessionRequest, type VerifySession, verifyEd25519 } from './session.ts'
+import { sweepStalled } from './stall-sweep.ts'
+import type { ExpectedMs, StallFacts } from './stalled.ts'
 import { createUnverifiedRecorder, type RecordUnverified } from './unverified.ts'
 import {
   decideEligibility,
@@ -70,6 +72,8 @@ export type Machines = Directory & {
   subscribe(listener: EventListener): () => void
   /** Ends silent boots; call it every minute or so. */
   sweep(): Promise<number>
+  /** Says of boots that stand still why, once for each step; call it more often than the shortest of the times. */
+  sweepStalled(options: { expectedMs: ExpectedMs; facts: StallFacts }): Promise<number>
   profiles: {
     list(): Promise<Profile[]>
     /** @throws profile-not-found */
@@ -148,6 +152,7 @@ export function createMachines(options: {
     events: timeline.list,
     subscribe: timeline.subscribe,
     sweep: () => sweepBoots(context),
+    sweepStalled: (options) => sweepStalled(context, options),
     profiles: {
       list: profiles.list,
       get: async (name) => (await profiles.get(name)) ?? noProfile(name),

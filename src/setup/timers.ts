@@ -1,12 +1,16 @@
-/** What a server does by the clock: sign again at half-life, follow upstream, end silent boots, forget stale partials. */
+/** What a server does by the clock: sign again at half-life, follow upstream, say which boots stand still, end silent ones, forget stale partials. */
 import type { Config } from '../config/schema.ts'
 import { errorCodeOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { BlobStore } from '../store/blobs.ts'
+import type { Ports } from './listeners.ts'
+import { expectedMsOf, stallFactsOf } from './stalls.ts'
 
 const minuteMs = 60_000
+/** A person who waits beside a machine looks again after so long. */
+const stallRoundMs = 10_000
 const stalePartialMs = 7 * 86_400_000
 
 export function startTimers(options: {
@@ -14,11 +18,12 @@ export function startTimers(options: {
   machines: Machines
   releases: Releases
   blobs: BlobStore
+  ports: Ports
   log: Log
   /** Milliseconds since 1970. */
   now: () => number
 }): AsyncDisposable {
-  const { blobs, config, log, machines, now, releases } = options
+  const { blobs, config, log, machines, now, ports, releases } = options
   const follows = config.releases.upstream !== undefined
   const underWay = new Set<Promise<void>>()
   const stop = new AbortController()
@@ -58,6 +63,9 @@ export function startTimers(options: {
 
   const timers = [
     every(minuteMs, 'ending silent boots', () => machines.sweep()),
+    every(stallRoundMs, 'looking for boots that stand still', () =>
+      machines.sweepStalled({ expectedMs: expectedMsOf(config), facts: stallFactsOf(config, ports) }),
+    ),
     every(60 * minuteMs, 'forgetting stale partial downloads', () =>
       blobs.removeStale({ maxAgeMs: stalePartialMs }),
     ),
