@@ -29,6 +29,7 @@ import { createRegistries } from './setup/registries.ts'
 import { startTimers } from './setup/timers.ts'
 import { type BlobStore, createBlobStore } from './store/blobs.ts'
 import { openDatabase } from './store/database.ts'
+import { createDhcpLeases } from './store/dhcp-leases.ts'
 import { createStore } from './store/store.ts'
 
 export type Running = AsyncDisposable & {
@@ -115,6 +116,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
       ...{ config, paths, tls, log, ports },
       boot,
       content: createReleaseContent({ releases, store }),
+      dhcp: { leases: createDhcpLeases(database), now: () => now().getTime(), random },
       createAdmin: () => adminPlane({ ...facts, registries: registries.client }, token, log),
     }),
   )

@@ -3,31 +3,8 @@
  * docs/configuration.md are made. Units stand last in the names; each description says what the value bounds.
  */
 import { z } from 'zod'
-
-/** A whole number, also as text, because the environment and flags have nothing else. Not `coerce`: that takes '' for 0. */
-const whole = (min: number, max: number) =>
-  z
-    .union([
-      z.number(),
-      z
-        .string()
-        .regex(/^\d{1,9}$/, 'expected a whole number')
-        .transform(Number),
-    ])
-    .pipe(z.number().int().min(min).max(max))
-
-const port = (byDefault: number, what: string) => whole(0, 65_535).default(byDefault).describe(what)
-const host = (byDefault: string, what: string) => z.string().min(1).default(byDefault).describe(what)
-const count = (byDefault: number, max: number, what: string) =>
-  whole(1, max).default(byDefault).describe(what)
-const flag = (byDefault: boolean, what: string) =>
-  z
-    .union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')])
-    .default(byDefault)
-    .describe(what)
-
-/** A section whose members all have defaults: may be left out whole. */
-const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape).prefault({} as never)
+import { dhcpSection } from './dhcp.ts'
+import { count, flag, host, port, section, whole } from './kinds.ts'
 
 export const configSchema = z.strictObject({
   data: z.string().min(1).default('./data').describe('Folder of the database, blobs, keys and boot files'),
@@ -102,6 +79,7 @@ export const configSchema = z.strictObject({
     retransmitMsMax: count(5000, 60_000, 'Longest wait before a block is sent again'),
     giveUpMs: count(20_000, 600_000, 'A client that gets no further for this long is given up'),
   }),
+  dhcp: dhcpSection,
   unknownFiles: section({
     namesMax: count(256, 65_536, 'Names that firmware asked for in vain and that are remembered'),
     namesPerAddressMax: count(64, 65_536, 'The same, that only one address asked for'),
@@ -232,6 +210,9 @@ export const configSchema = z.strictObject({
     macsMax: count(16, 256, 'MAC addresses kept per machine'),
     bootsMax: count(50, 10_000, 'Boots kept per machine; those that never signed anything go first'),
     eventsMax: count(256, 65_536, 'Events kept per machine that belong to no boot'),
+    firmwareMacsMax: count(4096, 1_000_000, "MAC addresses that firmware's doings are remembered of"),
+    firmwareNotesPerMacMax: count(16, 256, 'Of each of them, the newest'),
+    firmwareSeconds: count(900, 86_400, 'How long before a hello what firmware did belongs to that boot'),
     unassignedEventsMax: count(4096, 1_000_000, 'Events kept that belong to no machine'),
   }),
   boots: section({

@@ -6,6 +6,7 @@ import { isDuplicate, isMissingReference } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
 import { type BootContext, findBootByHello, openBoot } from './boots.ts'
 import type { NewEvent } from './events.ts'
+import type { FirmwareActivity } from './firmware-activity.ts'
 import { cleanIdentifiers, sourceOf } from './identifiers.ts'
 import { findByMacs, newMachine, requireMacs, seenAgain } from './inventory.ts'
 import { createId } from './names.ts'
@@ -30,8 +31,9 @@ export function createAdmission(options: {
   enrolment: EnrolmentPolicy
   listProfiles: () => Promise<Profile[]>
   random: (bytes: number) => Uint8Array
+  firmware: Pick<FirmwareActivity, 'beginningOf'>
 }): Admission {
-  const { context, enrolment, listProfiles, random } = options
+  const { context, enrolment, firmware, listProfiles, random } = options
   const { database, timeline, limits, now } = context
   const rate = (perMinute: number) => createRateLimiter({ perMinute, keysMax: limits.rateKeysMax, now })
   const perAddress = rate(limits.hellosPerMinutePerAddressMax)
@@ -103,11 +105,18 @@ export function createAdmission(options: {
     })
     const approval =
       opening.row.held === null ? await autoApproval(toMachine(record.row, record.macs)) : undefined
+    const beginning = firmware.beginningOf({ ...opening.row, macs: clean.macs })
     await timeline.commit(
       [...record.queries, ...opening.queries, ...(approval === undefined ? [] : [approval.query])],
-      [...record.events, ...opening.events, ...(approval === undefined ? [] : [approval.event])],
-      opening.after,
+      [
+        ...beginning.events,
+        ...record.events,
+        ...opening.events,
+        ...(approval === undefined ? [] : [approval.event]),
+      ],
+      [...beginning.queries, ...opening.after],
     )
+    beginning.kept()
     return { machine: toMachine({ ...record.row, ...approval?.row }, record.macs), boot: toBoot(opening.row) }
   }
 

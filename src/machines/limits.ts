@@ -30,6 +30,10 @@ export const machineLimits = {
   reportRetryMs: 600_000,
   /** After this a booted system can no longer report, in ms from its plan. */
   reportWithinMs: 86_400_000,
+  /** MAC addresses that firmware's doings are remembered of, notes of each, and how long before a hello they belong to it, in ms. */
+  firmwareMacsMax: 4096,
+  firmwareNotesPerMacMax: 16,
+  firmwareWithinMs: 900_000,
   profilesMax: 1000,
   clustersMax: 100,
 } as const

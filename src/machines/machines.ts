@@ -18,6 +18,7 @@ import { type ClaimedIdentity, findClaimedId, unlessForgotten } from './claimed.
 import { createDirectory, type Directory } from './directory.ts'
 import { createDocuments } from './documents.ts'
 import { createTimeline, type EventListener, type EventQuery } from './events.ts'
+import { createFirmwareActivity, type FirmwareNote } from './firmware-activity.ts'
 import { type MachineLimits, machineLimits } from './limits.ts'
 import { type Profile, parseProfile } from './profiles.ts'
 import { acceptReport, recordAgentEvents } from './progress.ts'
@@ -54,6 +55,8 @@ export type Machines = Directory & {
   recordSkip(boot: Boot, reason: string): Promise<void>
   /** The firmware of a machine was given files that nobody signed; kept at most once a minute. */
   recordUnverified: RecordUnverified
+  /** What firmware asked for, before anybody said hello. Never fails. */
+  noteFirmware(note: FirmwareNote): void
   /** The token of the plan file report.json for this boot. Never log it. */
   reportToken(bootId: string): string
   /** @throws report-refused */
@@ -115,7 +118,8 @@ export function createMachines(options: {
   const refusals = createRateLimiter({ perMinute: 6, keysMax: limits.rateKeysMax, now })
   const directory = createDirectory({ database, timeline, now })
 
-  const admission = createAdmission({ context, enrolment, listProfiles: profiles.list, random })
+  const firmware = createFirmwareActivity({ database, timeline, limits, now, log })
+  const admission = createAdmission({ context, enrolment, listProfiles: profiles.list, random, firmware })
 
   return {
     ...directory,
@@ -136,6 +140,7 @@ export function createMachines(options: {
     recordPlan: (boot, plan) => recordPlan(context, boot, plan),
     recordSkip: (boot, reason) => recordSkip(context, boot, reason),
     recordUnverified: createUnverifiedRecorder({ timeline, rateKeysMax: limits.rateKeysMax, now }),
+    noteFirmware: firmware.note,
     reportToken: (bootId) => createReportToken(reportSecret, bootId),
     report: (report) => acceptReport({ ...context, reportSecret, refusals }, report),
     async findClaimed(claimed) {

@@ -35,8 +35,10 @@ export function greeting(facts: Greeting): string[] {
   if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
   const onlyHere = config.advertise === undefined && isLoopbackHost(host)
   if (onlyHere) lines.push(`Only this machine reaches it: firmware.host is ${config.firmware.host}.`)
+  if (config.dhcp.mode !== 'off') lines.push(dhcpLine(config))
   if (firstStart) lines.push(...firstStartLines(facts, onlyHere ? undefined : host))
-  else if (!onlyHere) lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
+  else if (!onlyHere && config.dhcp.mode === 'off')
+    lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
   if (newToken !== undefined) {
     lines.push('', 'Token for the API, shown this once (./muster token new makes another):', `  ${newToken}`)
   }
@@ -59,7 +61,7 @@ export function preparedLines(facts: { missing: readonly Missing[]; made: boolea
 /** `host`: what other machines reach; undefined: none does. */
 function firstStartLines({ config, paths, ports }: Greeting, host: string | undefined): string[] {
   const lines = ['']
-  if (host !== undefined)
+  if (host !== undefined && config.dhcp.mode === 'off')
     lines.push(
       'Give your DHCP server these lines (dnsmasq; docs/dhcp.md has ISC, Kea, OpenWrt):',
       ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
@@ -69,6 +71,16 @@ function firstStartLines({ config, paths, ports }: Greeting, host: string | unde
   if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined)
     lines.push('New machines get the demonstration image by themselves; for anything more you are asked.')
   return lines
+}
+
+function dhcpLine({ dhcp }: Config): string {
+  const does = {
+    off: '',
+    proxy: 'says what to boot, beside the DHCP server that is there',
+    server: 'gives addresses and says what to boot',
+    auto: 'gives addresses where nobody else does, and says what to boot',
+  }
+  return `DHCP (${dhcp.mode}): ${does[dhcp.mode]}.`
 }
 
 function lowPortLines(port: number): string[] {

@@ -1,5 +1,6 @@
 /** Settings in the words of the rooms that they bound. The types demand all: a new limit without a setting does not compile. */
 import type { Config } from '../config/schema.ts'
+import type { DhcpLimits } from '../dhcp/limits.ts'
 import type { MachineLimits } from '../machines/limits.ts'
 import type { BlobLimits } from '../oci/blob-reader.ts'
 import type { SendLimits } from '../oci/send.ts'
@@ -26,6 +27,9 @@ export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles
     abandonedAfterMs: boots.abandonedSeconds * 1000,
     reportRetryMs: boots.reportRetrySeconds * 1000,
     reportWithinMs: boots.reportSeconds * 1000,
+    firmwareMacsMax: machines.firmwareMacsMax,
+    firmwareNotesPerMacMax: machines.firmwareNotesPerMacMax,
+    firmwareWithinMs: machines.firmwareSeconds * 1000,
     profilesMax: profiles.countMax,
     clustersMax: clusters.countMax,
   }
@@ -48,6 +52,20 @@ export function tftpLimitsOf({ tftp }: Pick<Config, 'tftp'>): TftpLimits {
     minRetransmitMs: tftp.retransmitMsMin,
     maxRetransmitMs: tftp.retransmitMsMax,
     giveUpAfterMs: tftp.giveUpMs,
+  }
+}
+
+export function dhcpLimitsOf({ dhcp }: Pick<Config, 'dhcp'>): DhcpLimits {
+  return {
+    maxPacketBytes: dhcp.packetBytesMax,
+    maxPacketsPerSecondPerClient: dhcp.packetsPerSecondPerClientMax,
+    maxPacketBurstPerClient: dhcp.packetBurstPerClientMax,
+    maxPacketsPerSecond: dhcp.packetsPerSecondMax,
+    maxRememberedClients: dhcp.rememberedClientsMax,
+    maxPending: dhcp.pendingMax,
+    offerHoldMs: dhcp.offerHoldSeconds * 1000,
+    maxOffers: dhcp.offersMax,
+    quarantineMs: dhcp.quarantineSeconds * 1000,
   }
 }
 

@@ -19,11 +19,18 @@ import type { Releases } from '../releases/releases.ts'
 import type { TftpFile } from '../tftp/file.ts'
 import type { TftpServer } from '../tftp/server.ts'
 import { startTftpServer } from '../tftp/start.ts'
+import { type Dhcp, type DhcpOptions, openDhcp } from './dhcp.ts'
 import { tftpLimitsOf } from './limits.ts'
 import { localAddressTo } from './local-address.ts'
 import type { Paths } from './paths.ts'
 
-export type Ports = { firmware: number; agent: number; admin: number; tftp: number | undefined }
+export type Ports = {
+  firmware: number
+  agent: number
+  admin: number
+  tftp: number | undefined
+  dhcp?: Pick<Dhcp, 'addresses' | 'server'>
+}
 export type Listening = AsyncDisposable & { ports: Ports }
 
 export type ListenOptions = {
@@ -37,6 +44,7 @@ export type ListenOptions = {
   boot: BootSource
   content: ReturnType<typeof createReleaseContent>
   createAdmin(): Promise<AdminPlane>
+  dhcp: Pick<DhcpOptions, 'leases' | 'now' | 'random'>
   /** Filled in as soon as it is known: scripts name these ports. */
   ports: Ports
 }
@@ -66,6 +74,9 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     const tftp = stack.use(await startTftp(options))
     ports.tftp = await openTftp(tftp, config.tftp, log)
   }
+
+  const dhcp = await openDhcp({ ...options, ...options.dhcp })
+  if (dhcp !== undefined) ports.dhcp = stack.use(dhcp)
 
   const { url } = await admin.listen({ ...config.admin, socketPath: paths.socket })
   ports.admin = Number(new URL(url).port)

@@ -53,6 +53,15 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
             : { note: `port ${tftp.port} was not permitted; PXE ROMs ask that one only` }
         planes.push({ name: 'tftp', url: `tftp://${tftp.host}:${ports.tftp}`, ...note })
       }
+      if (ports.dhcp !== undefined) {
+        const { addresses, server } = ports.dhcp
+        const hosts = addresses.join(', ')
+        planes.push({
+          name: 'dhcp',
+          url: `udp://${hosts}:${config.dhcp.port}`,
+          note: `${config.dhcp.mode === 'auto' ? 'auto, now ' : ''}${server.mode}`,
+        })
+      }
       return {
         version,
         startedAt: startedAt.toISOString(),

@@ -82,6 +82,9 @@ export type DocumentRow = { name: string; document: string; updatedAt: number }
 /** One-of-a-kind values of the server: what it has done once (setup/once.ts), with the time, RFC 3339. */
 export type SettingRow = { key: string; value: string }
 
+/** Of the DHCP server. `client`: a MAC address, `id:` and its identifier, or empty for an address in use by a stranger. */
+export type DhcpLeaseRow = { address: string; client: string; state: string; endsAt: number }
+
 export type MigrationRow = { number: number; name: string; appliedAt: number }
 
 export type Schema = {
@@ -92,5 +95,6 @@ export type Schema = {
   profiles: DocumentRow
   clusters: DocumentRow
   settings: SettingRow
+  dhcpLeases: DhcpLeaseRow
   migrations: MigrationRow
 }

@@ -1,5 +1,6 @@
 /** The lab's scenarios by name: each file of scenarios/ has those of one kind of firmware, or of one kind of trouble. */
 import type { Scenarios } from './scenario.ts'
 import { biosScenarios } from './scenarios/bios.ts'
+import { dhcpScenarios } from './scenarios/dhcp.ts'
 
-export const scenarios: Scenarios = { ...biosScenarios }
+export const scenarios: Scenarios = { ...biosScenarios, ...dhcpScenarios }

@@ -1,0 +1,116 @@
+/** `muster dhcp explain`: what a DHCP packet says, which firmware sent it, and what each mode would answer, and why. */
+import { existsSync, readFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { createDhcpBoot } from '../boot/dhcp.ts'
+import type { Config } from '../config/schema.ts'
+import { toNumber } from '../dhcp/address.ts'
+import { parseHex, readCapture } from '../dhcp/capture.ts'
+import { type DecodedPacket, type Explained, explain } from '../dhcp/explain.ts'
+import { defaultDhcpLimits } from '../dhcp/limits.ts'
+import { createPools } from '../dhcp/pool.ts'
+import { Responder } from '../dhcp/responder.ts'
+import { errorCodeOf, type MusterError } from '../errors.ts'
+import { silentLog } from '../log.ts'
+import type { Context } from './context.ts'
+import { print, printable } from './output.ts'
+
+/** RFC 5737: stands for the server's address where the configuration names none. */
+const exampleAddress = '192.0.2.1'
+
+export function addDhcp(program: Command, context: Context): void {
+  const dhcp = program.command('dhcp').description('what DHCP clients are answered')
+  dhcp
+    .command('explain')
+    .argument('<capture>', "a file of 'tcpdump -w', a file with one packet, or its bytes in hexadecimal")
+    .description('say what a DHCP packet is, and what each mode would answer to it, and why')
+    .action(async (capture: string) => {
+      const { config } = context.loaded()
+      const packets = readCapture(
+        existsSync(capture) ? new Uint8Array(readFileSync(capture)) : parseHex(capture),
+      )
+      const server = serverAddress(config)
+      const responders = { proxy: responderOf(config), server: responderOf(config) }
+      const explained: (Explained | { malformed: string })[] = []
+      for (const packet of packets) {
+        try {
+          explained.push(await explain(packet, responders, server))
+        } catch (error) {
+          if (errorCodeOf(error) !== 'packet-invalid') throw error
+          explained.push({ malformed: (error as MusterError).message })
+        }
+      }
+      print(context.output(), { server, packets: explained }, () => explainedText(explained, server))
+    })
+}
+
+function serverAddress({ advertise, dhcp }: Config): string {
+  return (
+    dhcp.addresses[0] ??
+    (advertise !== undefined && toNumber(advertise) !== undefined ? advertise : exampleAddress)
+  )
+}
+
+/** Nothing is asked of the network, and nothing is kept. */
+function responderOf(config: Config): Responder {
+  return new Responder({
+    pools: createPools(config.dhcp.pools, config.dhcp.reservations),
+    boot: createDhcpBoot({
+      advertise: config.advertise,
+      ports: () => ({
+        firmware: config.firmware.port,
+        tftp: config.tftp.enabled ? config.tftp.port : undefined,
+      }),
+    }),
+    store: { load: async () => [], put: async () => {} },
+    inUse: async () => false,
+    binl: config.dhcp.binl,
+    limits: defaultDhcpLimits,
+    log: silentLog,
+    now: Date.now,
+  })
+}
+
+export function explainedText(
+  packets: readonly (Explained | { malformed: string })[],
+  server: string,
+): string {
+  const lines = packets.flatMap((one, index) => [
+    ...(index === 0 ? [] : ['']),
+    ...('malformed' in one ? [`packet ${index + 1}: ${one.malformed}`] : packetLines(one, index + 1)),
+  ])
+  lines.push('', `This server's address is taken to be ${server}; dhcp.addresses says another.`)
+  return lines.map((line) => `${printable(line)}\n`).join('')
+}
+
+function packetLines({ answers, client, from, packet, to }: Explained, number: number): string[] {
+  const way = from === undefined || to === undefined ? '' : ` from ${from} to ${to}`
+  const lines = [
+    `packet ${number}: ${packet.message} of ${packet.mac}${way}, xid ${packet.xid}`,
+    ...decodedLines(packet, '  '),
+  ]
+  if (answers.length === 0) return [...lines, '  It is a reply of another server: nobody answers it.']
+  lines.push(
+    `It comes from ${client.what}${client.because.length === 0 ? '' : `, because of ${client.because.join(', ')}`}.`,
+  )
+  for (const { because, mode, reply } of answers) {
+    // The first reason is the client itself, which was said.
+    const reasons = because.length > 1 ? because.slice(1) : because
+    if (reply === undefined) lines.push(`Mode ${mode}: no answer: ${reasons.join('; ')}.`)
+    else
+      lines.push(
+        `Mode ${mode}: ${reply.message} to ${reply.to}, ${reply.bytes} bytes: ${reasons.join('; ')}.`,
+        ...decodedLines(reply, '  '),
+      )
+  }
+  return lines
+}
+
+function decodedLines({ header, options }: DecodedPacket, indent: string): string[] {
+  const fields = Object.entries(header).map(([name, value]) => `${name} ${value}`)
+  return [
+    ...(fields.length === 0 ? [] : [`${indent}${fields.join(', ')}`]),
+    ...options.map(
+      ({ code, name, value }) => `${indent}${String(code).padStart(3)} ${name.padEnd(26)} ${value}`,
+    ),
+  ]
+}

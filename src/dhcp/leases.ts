@@ -1,0 +1,226 @@
+/**
+ * The leases of one pool, in memory; what has to outlive a restart goes through a `LeaseStore`.
+ *
+ *              propose                grant                   expires, release
+ *     (free) ───────────▶ offered ───────────▶ bound ───────────────────────▶ ended (kept for its client)
+ *       ▲                   │ hold is over        │ decline, found in use          │ another client needs it
+ *       └───────────────────┴──────── quarantined ◀┘ ◀─────────────────────────────┘
+ *
+ * A client is its hardware address, not option 61: a machine that boots says another identifier as ROM, as iPXE and as operating
+ * system, and would get three addresses (docs/decisions/0011-dhcp.md). Queues are in the order in which their leases end, because
+ * each has one duration; so nothing here looks through a whole range.
+ */
+import { toText } from './address.ts'
+import type { Pool } from './pool.ts'
+
+export type LeaseState = 'offered' | 'bound' | 'quarantined'
+
+export type Lease = {
+  address: number
+  /** A MAC address, or `id:` and option 61 in hexadecimal; empty for an address that is in use by a stranger. */
+  client: string
+  state: LeaseState
+  /** Milliseconds since 1970. */
+  endsAtMs: number
+}
+
+/** What is kept over restarts. Offers are not: a client whose offer was forgotten asks again. */
+export type StoredLease = { address: string; client: string; state: 'bound' | 'quarantined'; endsAt: number }
+
+export type LeaseStore = {
+  load(): Promise<StoredLease[]>
+  /** Resolves when it is durable: no ACK leaves before (RFC 2131 §3.1.4). */
+  put(lease: StoredLease): Promise<void>
+}
+
+export type LeaseTimes = { offerHoldMs: number; quarantineMs: number; offersMax: number }
+
+export type Proposal = { lease: Lease; fresh: boolean } | { refused: string }
+export type Granted = { lease: Lease } | { refused: string }
+
+/** When nothing is free, all leases are looked through for ended ones out of order, at most this often. */
+const scanEveryMs = 1000
+
+export class PoolLeases {
+  readonly pool: Pool
+  readonly #times: LeaseTimes
+  readonly #byAddress = new Map<number, Lease>()
+  readonly #byClient = new Map<string, Lease>()
+  readonly #reserved: ReadonlyMap<number, string>
+  readonly #queues: Record<LeaseState, Map<number, Lease>> = {
+    offered: new Map(),
+    bound: new Map(),
+    quarantined: new Map(),
+  }
+  /** Addresses from `#nextUnused` on were never given; those before it that are nobody's any more are in `#freed`. */
+  #nextUnused: number
+  readonly #freed = new Set<number>()
+  #scanAgainMs = 0
+
+  constructor(pool: Pool, times: LeaseTimes) {
+    this.pool = pool
+    this.#times = times
+    this.#nextUnused = pool.first
+    this.#reserved = new Map([...pool.reservations].map(([client, { address }]) => [address, client]))
+  }
+
+  /** Leases of another time: those that still fit the pool, the ones that end first in front. */
+  restore(stored: readonly { address: number; client: string; state: LeaseState; endsAtMs: number }[]): void {
+    for (const lease of stored.toSorted((a, b) => a.endsAtMs - b.endsAtMs)) this.#set({ ...lease })
+  }
+
+  /** An address to offer to this client. `fresh`: nobody is known to have had it lately, so look whether it is in use. */
+  propose(client: string, wanted: number | undefined, nowMs: number): Proposal {
+    const address = this.#choose(client, wanted, nowMs)
+    if (typeof address === 'string') return { refused: address }
+    const before = this.#byAddress.get(address)
+    // A lease that is still good is offered again without making it shorter.
+    if (before?.client === client && before.state === 'bound' && before.endsAtMs > nowMs)
+      return { lease: before, fresh: false }
+    const fresh = before?.client !== client || (before.state === 'bound' && before.endsAtMs <= nowMs)
+    const lease: Lease = { address, client, state: 'offered', endsAtMs: nowMs + this.#times.offerHoldMs }
+    this.#set(lease)
+    return { lease, fresh }
+  }
+
+  /** The client takes the address, or keeps it. It may be one that was never offered: we may have been restarted between. */
+  grant(client: string, address: number, nowMs: number): Granted {
+    const before = this.#byAddress.get(address)
+    const reservedFor = this.#reserved.get(address)
+    const text = toText(address)
+    if (reservedFor !== undefined && reservedFor !== client)
+      return { refused: `${text} is reserved for another machine` }
+    if (reservedFor === undefined && this.pool.reservations.has(client))
+      return { refused: `this machine has an address of its own, not ${text}` }
+    if (before !== undefined && before.client !== client && before.endsAtMs > nowMs)
+      return {
+        refused:
+          before.state === 'quarantined' ? `${text} is in use elsewhere` : `${text} is another client's`,
+      }
+    if (before?.state === 'quarantined' && before.endsAtMs > nowMs)
+      return { refused: `${text} is in use elsewhere` }
+    if (reservedFor === undefined && !this.#inRange(address))
+      return { refused: `${text} is not given by this server` }
+    const lease: Lease = {
+      address,
+      client,
+      state: 'bound',
+      endsAtMs: nowMs + this.pool.leaseSeconds * 1000,
+    }
+    this.#set(lease)
+    return { lease }
+  }
+
+  /** The lease of this client, also one that has ended and that nobody else got. */
+  of(client: string): Lease | undefined {
+    return this.#byClient.get(client)
+  }
+
+  /** Ends a lease; the address stays this client's until another needs it. Undefined: it has none of this address. */
+  release(client: string, address: number, nowMs: number): Lease | undefined {
+    const lease = this.#byAddress.get(address)
+    if (lease === undefined || lease.client !== client || lease.state === 'quarantined') return undefined
+    const ended: Lease = { ...lease, state: 'bound', endsAtMs: nowMs }
+    this.#set(ended)
+    return ended
+  }
+
+  /** Nobody gets this address for a while: its client, or our own look, found it in use. */
+  quarantine(address: number, nowMs: number): Lease {
+    const lease: Lease = {
+      address,
+      client: '',
+      state: 'quarantined',
+      endsAtMs: nowMs + this.#times.quarantineMs,
+    }
+    this.#set(lease)
+    return lease
+  }
+
+  /** How full the range is. */
+  count(nowMs: number): { size: number; bound: number; offered: number; quarantined: number } {
+    const alive = (state: LeaseState) =>
+      [...this.#queues[state].values()].filter(({ endsAtMs }) => endsAtMs > nowMs).length
+    return {
+      size: Math.max(0, this.pool.last - this.pool.first + 1),
+      bound: alive('bound'),
+      offered: alive('offered'),
+      quarantined: alive('quarantined'),
+    }
+  }
+
+  /** An address, or why there is none. */
+  #choose(client: string, wanted: number | undefined, nowMs: number): number | string {
+    const reservation = this.pool.reservations.get(client)
+    if (reservation !== undefined) {
+      const holder = this.#byAddress.get(reservation.address)
+      if (holder === undefined || holder.client === client || holder.endsAtMs <= nowMs)
+        return reservation.address
+      const who = holder.state === 'quarantined' ? 'a machine that did not ask us' : holder.client
+      return `its reserved address ${toText(reservation.address)} is in use by ${who}`
+    }
+    const own = this.#byClient.get(client)
+    if (own !== undefined && this.#isGivable(own.address)) return own.address
+    if (wanted !== undefined && this.#isGivable(wanted) && this.#isFree(wanted, nowMs)) return wanted
+    return (
+      this.#unused(nowMs) ??
+      `all ${Math.max(0, this.pool.last - this.pool.first + 1)} addresses of ${this.pool.name} are in use; widen dhcp.pools`
+    )
+  }
+
+  #unused(nowMs: number): number | undefined {
+    const { offered } = this.#queues
+    const firstOffer = offered.values().next().value
+    if (firstOffer !== undefined && (firstOffer.endsAtMs <= nowMs || offered.size >= this.#times.offersMax))
+      return firstOffer.address
+    for (const address of this.#freed) if (this.#isGivable(address)) return address
+    for (; this.#nextUnused <= this.pool.last; this.#nextUnused += 1) {
+      const address = this.#nextUnused
+      if (!this.#byAddress.has(address) && !this.#reserved.has(address)) return address
+    }
+    for (const queue of [this.#queues.quarantined, this.#queues.bound]) {
+      const [first] = queue.values()
+      if (first !== undefined && first.endsAtMs <= nowMs && this.#isGivable(first.address))
+        return first.address
+    }
+    // Leases of before a change of leaseSeconds may end later than those behind them.
+    if (nowMs < this.#scanAgainMs) return undefined
+    this.#scanAgainMs = nowMs + scanEveryMs
+    for (const lease of this.#byAddress.values())
+      if (lease.endsAtMs <= nowMs && this.#isGivable(lease.address)) return lease.address
+    return undefined
+  }
+
+  #isFree(address: number, nowMs: number): boolean {
+    const lease = this.#byAddress.get(address)
+    return lease === undefined || lease.endsAtMs <= nowMs
+  }
+
+  #isGivable(address: number): boolean {
+    return this.#inRange(address) && !this.#reserved.has(address)
+  }
+
+  #inRange(address: number): boolean {
+    return address >= this.pool.first && address <= this.pool.last
+  }
+
+  /** Puts a lease at the end of its queue, in the place of whatever its address or its client had. */
+  #set(lease: Lease): void {
+    const before = this.#byAddress.get(lease.address)
+    if (before !== undefined) this.#drop(before)
+    const own = lease.client === '' ? undefined : this.#byClient.get(lease.client)
+    if (own !== undefined) this.#drop(own)
+    this.#freed.delete(lease.address)
+    this.#byAddress.set(lease.address, lease)
+    if (lease.client !== '') this.#byClient.set(lease.client, lease)
+    this.#queues[lease.state].set(lease.address, lease)
+  }
+
+  #drop(lease: Lease): void {
+    this.#queues[lease.state].delete(lease.address)
+    this.#byAddress.delete(lease.address)
+    if (this.#byClient.get(lease.client) === lease) this.#byClient.delete(lease.client)
+    // The cursor is past it, so it is remembered.
+    if (lease.address < this.#nextUnused) this.#freed.add(lease.address)
+  }
+}

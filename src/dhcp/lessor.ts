@@ -1,0 +1,279 @@
+/** A server's answers: which address, whether to refuse, when to be silent (RFC 2131 §4.3). */
+import { errorCodeOf } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { anyAddress, isWithin, readAddress, toNumber, toText } from './address.ts'
+import { type DhcpClient, subOptions } from './client.ts'
+import type { InUse } from './in-use.ts'
+import { addressIn, type Intent } from './intent.ts'
+import { type Lease, type LeaseStore, PoolLeases } from './leases.ts'
+import { type DhcpLimits, maxTriesPerOffer } from './limits.ts'
+import { options } from './options.ts'
+import type { DhcpPacket } from './packet.ts'
+import type { Pool } from './pool.ts'
+import {
+  type BootAnswer,
+  informReply,
+  type LeaseAnswer,
+  leaseReply,
+  type ReplyFacts,
+  refusal,
+} from './reply.ts'
+
+export type Decision = { client: DhcpClient | undefined; because: string[] } & (
+  | { reply: DhcpPacket }
+  | { reply?: undefined }
+)
+
+export type ResponderOptions = {
+  pools: readonly Pool[]
+  /** What this client boots; undefined, with the reason, where there is nothing for it. */
+  boot(client: DhcpClient, server: string): BootAnswer | { nothing: string }
+  /** Name that this machine is known by. */
+  hostName?: (mac: string) => Promise<string | undefined>
+  store: LeaseStore
+  inUse: InUse
+  /** Address blocks (`9c:b6:54`) of UEFI firmware that takes its file at port 4011 only. */
+  binl?: readonly string[]
+  limits: DhcpLimits
+  log: Log
+  /** Milliseconds since 1970. */
+  now: () => number
+}
+
+export class Lessor {
+  readonly #options: ResponderOptions
+  readonly #pools: PoolLeases[]
+  readonly #underWay = new Set<string>()
+
+  constructor(options: ResponderOptions) {
+    this.#options = options
+    const { maxOffers, offerHoldMs, quarantineMs } = options.limits
+    const times = { offerHoldMs, quarantineMs, offersMax: maxOffers }
+    this.#pools = options.pools.map((pool) => new PoolLeases(pool, times))
+  }
+
+  /** @throws database-failed */
+  async restore(): Promise<number> {
+    const stored = await this.#options.store.load()
+    const leases = stored.flatMap(({ address, endsAt, ...lease }) => {
+      const value = toNumber(address)
+      return value === undefined ? [] : [{ ...lease, address: value, endsAtMs: endsAt }]
+    })
+    for (const pool of this.#pools)
+      pool.restore(leases.filter(({ address }) => isWithin(address, pool.pool.network)))
+    return leases.length
+  }
+
+  counts() {
+    return this.#pools.map((pool) => ({ name: pool.pool.name, ...pool.count(this.#options.now()) }))
+  }
+
+  async serve(facts: ReplyFacts, intent: Intent): Promise<Decision> {
+    const { client, request } = facts
+    const because = describe(client)
+    const pool = this.#poolFor(facts)
+    if (pool === undefined)
+      return silent(client, [...because, `no pool is for the network of ${segmentOf(facts).address}`])
+    const key = clientKey(client, request)
+    if (key === undefined)
+      return silent(client, [...because, 'it has neither hardware address nor identifier'])
+    const exchange = `${pool.pool.name} ${key}`
+    if (this.#underWay.has(exchange))
+      return silent(client, [...because, 'the answer to its last packet is on its way'])
+    if (this.#underWay.size >= this.#options.limits.maxPending)
+      return silent(client, [...because, 'too many answers are under way; it asks again'])
+    this.#underWay.add(exchange)
+    try {
+      return await this.#answer({ facts, intent, pool, key, because })
+    } finally {
+      this.#underWay.delete(exchange)
+    }
+  }
+
+  async #answer(job: Job): Promise<Decision> {
+    const { because, facts, intent, key, pool } = job
+    const { client, request, server } = facts
+    const nowMs = this.#options.now()
+    switch (intent.kind) {
+      case 'discover':
+        return this.#offer(job, intent.wanted === undefined ? undefined : toNumber(intent.wanted))
+      case 'select':
+        if (intent.server !== server)
+          return silent(client, [...because, `it took the offer of ${intent.server}, which is not us`])
+        return this.#grant(job, intent.address, 'always')
+      case 'reboot':
+        // RFC 2131 §4.3.2: without a record of this client another server may have one, so we stay silent.
+        if (isInPool(pool.pool, intent.address) && pool.of(key) === undefined)
+          return silent(client, [...because, `${intent.address} is not known here: left to who gave it`])
+        return this.#grant(job, intent.address, 'always')
+      case 'renew':
+      case 'rebind':
+        return this.#grant(job, intent.address, intent.kind === 'renew' ? 'always' : 'never')
+      case 'decline':
+      case 'release':
+        return this.#giveBack(job, intent.kind, intent.address, nowMs)
+      case 'inform': {
+        const lease = await this.#leaseAnswer(pool.pool, client, anyAddress)
+        const boot = this.#bootOf(facts, because)
+        because.push('INFORM: settings without an address')
+        // RFC 2131 §4.3.5 sends it to ciaddr, which has to be on this network: it is the client's word alone.
+        if (!isInPool(pool.pool, request.ciaddr))
+          return silent(client, [...because, 'its address is not of this network'])
+        return { client, because, reply: informReply({ ...facts, boot, lease }) }
+      }
+      case 'none':
+        return silent(client, [intent.because])
+    }
+  }
+
+  async #offer(job: Job, wanted: number | undefined): Promise<Decision> {
+    const { because, facts, key, pool } = job
+    const { client } = facts
+    for (let attempt = 0; attempt < maxTriesPerOffer; attempt += 1) {
+      const nowMs = this.#options.now()
+      const proposal = pool.propose(key, wanted, nowMs)
+      if ('refused' in proposal) return silent(client, [...because, proposal.refused])
+      const address = toText(proposal.lease.address)
+      if (proposal.fresh && (await this.#options.inUse(address))) {
+        this.#options.log.warn(
+          { address, client: key },
+          'an address that was to be offered is in use by somebody else',
+        )
+        if (!(await this.#keep(pool.quarantine(proposal.lease.address, this.#options.now())))) break
+        because.push(`${address} is in use by somebody else`)
+        continue
+      }
+      const boot = this.#bootOf(facts, because)
+      because.push(`address ${address} of ${pool.pool.name}`)
+      // The ROM of the Pi 3 never sends a REQUEST: it uses what it was offered, so the offer is the lease.
+      if (
+        client.kind === 'raspberry-pi' &&
+        client.model === 3 &&
+        !(await this.#takeUnasked(job, proposal.lease))
+      )
+        break
+      const lease = await this.#leaseAnswer(pool.pool, client, address)
+      return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'offer' }) }
+    }
+    return silent(client, [...because, 'no address could be offered now; it asks again'])
+  }
+
+  async #takeUnasked({ because, key, pool }: Job, { address }: Lease): Promise<boolean> {
+    const granted = pool.grant(key, address, this.#options.now())
+    if ('refused' in granted) return false
+    because.push('the ROM of a Raspberry Pi 3 sends no REQUEST: the lease begins with the offer')
+    return this.#keep(granted.lease)
+  }
+
+  /** @param refuse whether a NAK is ours to send: to a client that rebinds, another server may say yes. */
+  async #grant(job: Job, address: string, refuse: 'always' | 'never'): Promise<Decision> {
+    const { because, facts, key, pool } = job
+    const { client } = facts
+    const value = toNumber(address)
+    const granted =
+      value === undefined || !isInPool(pool.pool, address)
+        ? { refused: `${address} is not of this network, ${pool.pool.name}` }
+        : pool.grant(key, value, this.#options.now())
+    if ('refused' in granted) {
+      if (refuse === 'never') return silent(client, [...because, granted.refused])
+      because.push(`refused: ${granted.refused}`)
+      return { client, because, reply: refusal({ ...facts, because: granted.refused }) }
+    }
+    if (!(await this.#keep(granted.lease)))
+      return silent(client, [...because, 'the lease could not be written down, so it is not given'])
+    const boot = this.#bootOf(facts, because)
+    because.push(`lease of ${address} for ${pool.pool.leaseSeconds} s`)
+    const lease = await this.#leaseAnswer(pool.pool, client, address, true)
+    return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'ack' }) }
+  }
+
+  async #giveBack(job: Job, how: 'decline' | 'release', address: string, nowMs: number): Promise<Decision> {
+    const { because, facts, key, pool } = job
+    const value = toNumber(address)
+    const own = pool.of(key)
+    // Only its own: else one machine could decline them all.
+    if (value === undefined || own === undefined || own.address !== value)
+      return silent(facts.client, [...because, `${address} is not its address: nothing is changed`])
+    if (how === 'decline') {
+      this.#options.log.warn({ address, client: key }, 'a client found the address that it was given in use')
+      await this.#keep(pool.quarantine(value, nowMs))
+      return silent(facts.client, [...because, `${address} is in use elsewhere: nobody gets it for a while`])
+    }
+    const released = pool.release(key, value, nowMs)
+    if (released !== undefined) await this.#keep(released)
+    return silent(facts.client, [...because, `${address} is free again; a RELEASE has no answer`])
+  }
+
+  /** Whether it is durable now. */
+  async #keep({ address, client, endsAtMs, state }: Lease): Promise<boolean> {
+    if (state === 'offered') return true
+    try {
+      await this.#options.store.put({ address: toText(address), client, state, endsAt: endsAtMs })
+      return true
+    } catch (error) {
+      this.#options.log.error(
+        { err: error, code: errorCodeOf(error) },
+        'a DHCP lease could not be written down',
+      )
+      return false
+    }
+  }
+
+  #bootOf({ client, server }: ReplyFacts, because: string[]): BootAnswer | undefined {
+    if (client.kind === 'other') return undefined
+    const boot = this.#options.boot(client, server)
+    if ('nothing' in boot) {
+      because.push(boot.nothing)
+      return undefined
+    }
+    because.push(`boots ${boot.file === '' ? 'by names of its own' : boot.file} from ${boot.nextServer}`)
+    return boot
+  }
+
+  /** @param named whether the machine's own name is looked up, which costs a query: for leases, not for offers to anybody. */
+  async #leaseAnswer(pool: Pool, { mac }: DhcpClient, address: string, named = false): Promise<LeaseAnswer> {
+    const reserved = mac === undefined ? undefined : pool.reservations.get(mac)?.hostName
+    const hostName =
+      reserved ?? (mac !== undefined && named ? await this.#options.hostName?.(mac) : undefined)
+    return { address, leaseSeconds: pool.leaseSeconds, ...pool.says, hostName }
+  }
+
+  #poolFor(facts: ReplyFacts): PoolLeases | undefined {
+    const value = toNumber(segmentOf(facts).address) ?? 0
+    return this.#pools.find(({ pool }) => isWithin(value, pool.network))
+  }
+}
+
+type Job = { facts: ReplyFacts; intent: Intent; pool: PoolLeases; key: string; because: string[] }
+
+/** What chooses the pool: a relay's word (RFC 3527, RFC 3011), the relay's address, else ours on that segment. */
+function segmentOf({ request, server }: ReplyFacts): { address: string } {
+  const relay = request.options.get(options.relayAgent)
+  const link = relay === undefined || request.giaddr === anyAddress ? undefined : subOptions(relay).get(5)
+  if (link?.length === 4) return { address: readAddress(link) }
+  if (request.giaddr !== anyAddress)
+    return { address: addressIn(request, options.subnetSelection) ?? request.giaddr }
+  // Renewed straight over routers: the client's own network counts.
+  return { address: request.ciaddr === anyAddress ? server : request.ciaddr }
+}
+
+function isInPool(pool: Pool, address: string): boolean {
+  const value = toNumber(address)
+  return value !== undefined && isWithin(value, pool.network)
+}
+
+function clientKey({ mac }: DhcpClient, request: DhcpPacket): string | undefined {
+  if (mac !== undefined && mac !== '00:00:00:00:00:00') return mac
+  const identifier = request.options.get(options.clientIdentifier)
+  if (identifier === undefined || identifier.length < 2 || identifier.length > 64) return undefined
+  return `id:${Array.from(identifier, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
+}
+
+/** The client in words, the first of the reasons. */
+export function describe({ what, because }: DhcpClient): string[] {
+  return [because.length === 0 ? what : `${what}: ${because.join(', ')}`]
+}
+
+export function silent(client: DhcpClient, because: string[]): Decision {
+  return { client, because }
+}

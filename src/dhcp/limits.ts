@@ -1,0 +1,35 @@
+/** Everything that bounds the DHCP server, with unit and default. */
+export type DhcpLimits = {
+  /** Longest packet that is read. */
+  maxPacketBytes: number
+  /** Packets of one hardware address a second, lasting, and at once. A ROM sends four in ten seconds. */
+  maxPacketsPerSecondPerClient: number
+  maxPacketBurstPerClient: number
+  /** Packets a second in all; hardware addresses are easily invented. */
+  maxPacketsPerSecond: number
+  /** Hardware addresses whose rate and firmware are remembered. */
+  maxRememberedClients: number
+  /** Answers under way at once: addresses being looked for, leases being written. */
+  maxPending: number
+  /** How long an offered address is kept for who was offered it. */
+  offerHoldMs: number
+  /** Offers open at once in one pool; the oldest gives way. */
+  maxOffers: number
+  /** How long an address that was found in use is not given. */
+  quarantineMs: number
+}
+
+export const defaultDhcpLimits: DhcpLimits = {
+  maxPacketBytes: 4096,
+  maxPacketsPerSecondPerClient: 5,
+  maxPacketBurstPerClient: 20,
+  maxPacketsPerSecond: 5000,
+  maxRememberedClients: 8192,
+  maxPending: 1024,
+  offerHoldMs: 60_000,
+  maxOffers: 4096,
+  quarantineMs: 600_000,
+}
+
+/** Addresses that are tried for one DISCOVER before it goes without an answer, and the client asks again. */
+export const maxTriesPerOffer = 3

@@ -1,0 +1,221 @@
+/**
+ * DHCP packets as bytes (RFC 2131 §2, RFC 2132). Numbers are big-endian.
+ *
+ *     0  op 1      1  htype 1   2  hlen 1    3  hops 1
+ *     4  xid 4                  8  secs 2   10  flags 2 (0x8000: broadcast)
+ *    12  ciaddr 4  16  yiaddr 4  20  siaddr 4  24  giaddr 4
+ *    28  chaddr 16
+ *    44  sname 64               108  file 128            both may hold options instead (option 52)
+ *   236  cookie 63 82 53 63     240  { code 1 | length 1 | value }… | 255
+ */
+import { MusterError } from '../errors.ts'
+import { ByteReader } from '../wire/reader.ts'
+import { ByteWriter } from '../wire/writer.ts'
+import { readAddress, toNumber } from './address.ts'
+import { options } from './options.ts'
+
+export type DhcpPacket = {
+  op: 'request' | 'reply'
+  htype: number
+  hops: number
+  xid: number
+  secs: number
+  flags: number
+  /** Dotted; `0.0.0.0` for none. */
+  ciaddr: string
+  yiaddr: string
+  siaddr: string
+  giaddr: string
+  /** hlen bytes, at most 16. */
+  chaddr: Uint8Array
+  /** Up to the first zero byte, one character a byte; empty where the field holds options. */
+  sname: string
+  file: string
+  /** Parts of a long option are put together (RFC 3396 §7). In the order of the packet. Empty for plain BOOTP. */
+  options: ReadonlyMap<number, Uint8Array>
+}
+
+const headerBytes = 236
+const magicCookie = 0x63825363
+const snameBytes = 64
+const fileBytes = 128
+/** RFC 1542 §2.1: a BOOTP message has 300 bytes; old relays and Linux's in-kernel client drop shorter ones. */
+const leastBytes = 300
+export const broadcastFlag = 0x8000
+
+/**
+ * Any BOOTP or DHCP packet from its bytes, which are attacker-controlled. Option values are views into them.
+ * @throws packet-invalid
+ */
+export function parsePacket(bytes: Uint8Array): DhcpPacket {
+  if (bytes.length < headerBytes)
+    throw malformed(`${bytes.length} bytes, a header has ${headerBytes}`, { found: bytes.length })
+  const reader = new ByteReader(bytes, { what: 'DHCP packet' })
+  const op = reader.u8()
+  if (op !== 1 && op !== 2) throw malformed(`op ${op} is neither request nor reply`, { found: op })
+  const htype = reader.u8()
+  const hlen = reader.u8()
+  if (hlen > 16) throw malformed(`a hardware address of ${hlen} bytes, the field has 16`, { found: hlen })
+  const head = { htype, hops: reader.u8(), xid: reader.u32(), secs: reader.u16(), flags: reader.u16() }
+  const sname = bytes.subarray(44, 108)
+  const file = bytes.subarray(108, headerBytes)
+  const { found, overload } = parseOptionFields(bytes, sname, file)
+  return {
+    op: op === 1 ? 'request' : 'reply',
+    ...head,
+    ciaddr: readAddress(bytes, 12),
+    yiaddr: readAddress(bytes, 16),
+    siaddr: readAddress(bytes, 20),
+    giaddr: readAddress(bytes, 24),
+    chaddr: bytes.subarray(28, 28 + hlen),
+    sname: overload & 2 ? '' : zeroEnded(sname),
+    file: overload & 1 ? '' : zeroEnded(file),
+    options: found,
+  }
+}
+
+/** RFC 2131 §4.1: options first, then `file`, then `sname`, where option 52 says that they hold options. */
+function parseOptionFields(bytes: Uint8Array, sname: Uint8Array, file: Uint8Array) {
+  const found = new Map<number, Uint8Array>()
+  // Without the cookie the area is a vendor's own (RFC 951): plain BOOTP, as GRUB's older net_bootp sends it.
+  if (
+    bytes.length < headerBytes + 4 ||
+    new DataView(bytes.buffer, bytes.byteOffset).getUint32(236) !== magicCookie
+  )
+    return { found, overload: 0 }
+  parseOptions(bytes.subarray(headerBytes + 4), found)
+  const overload = found.get(options.overload)?.[0] ?? 0
+  if (overload & 1) parseOptions(file, found)
+  if (overload & 2) parseOptions(sname, found)
+  // How it was packed is not what it says.
+  found.delete(options.overload)
+  return { found, overload }
+}
+
+function parseOptions(area: Uint8Array, found: Map<number, Uint8Array>): void {
+  const reader = new ByteReader(area, { what: 'DHCP options' })
+  // RFC 2131 §4.1 wants option 255 at the end; where it is missing the area's end will do.
+  while (reader.remaining > 0) {
+    const code = reader.u8()
+    if (code === options.pad) continue
+    if (code === options.end) return
+    const value = reader.bytes(reader.u8())
+    const before = found.get(code)
+    found.set(code, before === undefined ? value : joined(before, value))
+  }
+}
+
+function joined(head: Uint8Array, tail: Uint8Array): Uint8Array {
+  const out = new Uint8Array(head.length + tail.length)
+  out.set(head)
+  out.set(tail, head.length)
+  return out
+}
+
+/**
+ * The packet in at most `limitBytes` (the client's option 57), at least 300. Options that do not fit go into `file` and `sname` where
+ * those are empty (RFC 2131 §4.1), a long one in parts (RFC 3396 §5).
+ * @throws packet-invalid when it does not fit all the same
+ */
+export function encodePacket(packet: DhcpPacket, limitBytes: number): Uint8Array<ArrayBuffer> {
+  const pieces = [...packet.options].flatMap(([code, value]) => split(code, value))
+  // The end mark, and option 52 where it is needed.
+  const room = Math.max(leastBytes, limitBytes) - headerBytes - 4 - 1
+  let overload = 0
+  let fields: Fields = { main: pieces, file: [], sname: [] }
+  if (lengthOf(pieces) > room) {
+    fields = spread(pieces, room - 3, packet)
+    overload = (fields.file.length > 0 ? 1 : 0) + (fields.sname.length > 0 ? 2 : 0)
+  }
+  const writer = new ByteWriter({ limitBytes: Math.max(leastBytes, limitBytes), what: 'DHCP packet' })
+  writer
+    .u8(packet.op === 'request' ? 1 : 2)
+    .u8(packet.htype)
+    .u8(packet.chaddr.length)
+    .u8(packet.hops)
+  writer.u32(packet.xid).u16(packet.secs).u16(packet.flags)
+  for (const address of [packet.ciaddr, packet.yiaddr, packet.siaddr, packet.giaddr])
+    writer.u32(toNumber(address) ?? 0)
+  fixed(writer, packet.chaddr, 16)
+  fixed(writer, fields.sname.length > 0 ? area(fields.sname) : latin1(packet.sname), snameBytes)
+  fixed(writer, fields.file.length > 0 ? area(fields.file) : latin1(packet.file), fileBytes)
+  writer.u32(magicCookie)
+  if (overload > 0) writer.u8(options.overload).u8(1).u8(overload)
+  for (const piece of fields.main) writer.bytes(piece)
+  writer.u8(options.end)
+  if (writer.length < leastBytes) writer.zeros(leastBytes - writer.length)
+  return writer.finish()
+}
+
+/** Code, length, value: an option as it travels, cut where it is longer than its length can say. */
+function split(code: number, value: Uint8Array): Uint8Array[] {
+  const pieces: Uint8Array[] = []
+  for (let at = 0; at === 0 || at < value.length; at += 255) {
+    const part = value.subarray(at, at + 255)
+    const piece = new Uint8Array(part.length + 2)
+    piece[0] = code
+    piece[1] = part.length
+    piece.set(part, 2)
+    pieces.push(piece)
+  }
+  return pieces
+}
+
+type Fields = { main: Uint8Array[]; file: Uint8Array[]; sname: Uint8Array[] }
+
+/** In order, so that the parts of a long option are put together again as they were: once one overflows, all that follow do. */
+function spread(pieces: readonly Uint8Array[], room: number, packet: DhcpPacket): Fields {
+  const fields: Fields = { main: [], file: [], sname: [] }
+  const places = [
+    { into: fields.main, room },
+    { into: fields.file, room: packet.file === '' ? fileBytes - 1 : 0 },
+    { into: fields.sname, room: packet.sname === '' ? snameBytes - 1 : 0 },
+  ]
+  let place = 0
+  for (const piece of pieces) {
+    while (place < 3 && lengthOf(places[place]!.into) + piece.length > places[place]!.room) place += 1
+    const target = places[place]
+    if (target === undefined)
+      throw new MusterError('packet-invalid', 'DHCP packet cannot be written: its options do not fit', {
+        details: { expected: room, found: lengthOf(pieces) },
+      })
+    target.into.push(piece)
+  }
+  return fields
+}
+
+function area(pieces: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from([...pieces.flatMap((piece) => [...piece]), options.end])
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0)
+}
+
+function fixed(writer: ByteWriter, bytes: Uint8Array, size: number): void {
+  if (bytes.length > size)
+    throw new MusterError(
+      'packet-invalid',
+      `DHCP packet cannot be written: ${bytes.length} bytes for a field of ${size}`,
+      { details: { expected: size, found: bytes.length } },
+    )
+  writer.bytes(bytes).zeros(size - bytes.length)
+}
+
+/** One byte a character. */
+export function latin1(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff)
+}
+
+function zeroEnded(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0)
+  return latin1Text(end < 0 ? bytes : bytes.subarray(0, end))
+}
+
+export function latin1Text(bytes: Uint8Array): string {
+  return bytes.length === 0 ? '' : String.fromCharCode(...bytes)
+}
+
+function malformed(reason: string, details: Record<string, unknown>): MusterError {
+  return new MusterError('packet-invalid', `DHCP packet is malformed: ${reason}`, { details })
+}
