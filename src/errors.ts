@@ -100,6 +100,7 @@ export const errorCodes = [
   'lint-failed',
   'unauthorized',
   'request-invalid',
+  'trouble-found',
   'internal',
 ] as const
 

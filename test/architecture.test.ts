@@ -20,10 +20,11 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   machines: ['store', 'protocol'],
   cluster: ['machines', 'store', 'protocol'],
   releases: ['oci', 'tuf', 'signing', 'store', 'protocol'],
+  doctor: ['dhcp', 'tftp'],
   boot: ['dhcp', 'machines', 'releases', 'signing', 'wire', 'protocol'],
   builder: ['oci', 'protocol'],
   http: ['boot', 'machines', 'releases', 'store', 'oci', 'config', 'protocol'],
-  cli: ['http', 'boot', 'dhcp', 'releases', 'signing', 'builder', 'oci', 'config', 'protocol'],
+  cli: ['http', 'boot', 'dhcp', 'doctor', 'releases', 'signing', 'builder', 'oci', 'config', 'protocol'],
   agent: ['tuf', 'oci', 'crypto', 'wire', 'protocol'],
   setup: [
     ...['http', 'tftp', 'dhcp', 'boot', 'machines', 'cluster', 'releases', 'store'],

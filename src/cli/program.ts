@@ -9,6 +9,7 @@ import { addClusters } from './clusters.ts'
 import { addConfig } from './config.ts'
 import { type Context, createContext, type World } from './context.ts'
 import { addDhcp } from './dhcp.ts'
+import { addDoctor } from './doctor.ts'
 import { addEvents } from './events.ts'
 import { describeError, exitCodeOf, exitCodes } from './exit-code.ts'
 import { addExplain } from './explain.ts'
@@ -58,7 +59,7 @@ export function createProgram(world: World): Command {
     ['Machines:', addMachines, addBoots, addEvents, addBootFiles],
     ['What they boot and join:', addProfiles, addClusters],
     ['Releases:', addImages, addTuf, addAgent],
-    ['Trouble:', addDhcp],
+    ['Trouble:', addDoctor, addDhcp],
     ['Help:', addExplain],
   ]
   for (const [heading, ...adders] of groups) {

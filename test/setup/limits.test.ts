@@ -1,10 +1,17 @@
 import { expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/load.ts'
+import { defaultDhcpLimits } from '../../src/dhcp/limits.ts'
 import { adminLimits } from '../../src/http/admin.ts'
 import { machineLimits } from '../../src/machines/limits.ts'
 import { defaultBlobLimits } from '../../src/oci/blob-reader.ts'
 import { defaultSendLimits } from '../../src/oci/send.ts'
-import { databaseLimitsOf, machineLimitsOf, registryLimitsOf, tftpLimitsOf } from '../../src/setup/limits.ts'
+import {
+  databaseLimitsOf,
+  dhcpLimitsOf,
+  machineLimitsOf,
+  registryLimitsOf,
+  tftpLimitsOf,
+} from '../../src/setup/limits.ts'
 import { databaseLimits } from '../../src/store/database.ts'
 import { defaultTftpLimits } from '../../src/tftp/limits.ts'
 
@@ -12,6 +19,7 @@ const { config } = loadConfig({ env: {} })
 
 test('the settings have the defaults of the rooms that they bound', () => {
   expect(machineLimitsOf(config)).toEqual(machineLimits)
+  expect(dhcpLimitsOf(config)).toEqual(defaultDhcpLimits)
   expect(tftpLimitsOf(config)).toEqual(defaultTftpLimits)
   expect(registryLimitsOf(config)).toEqual({ ...defaultSendLimits, ...defaultBlobLimits })
   expect(databaseLimitsOf(config)).toEqual(databaseLimits)

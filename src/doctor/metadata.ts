@@ -1,0 +1,32 @@
+/** Whether machines accept the TUF metadata now, and will for a while. */
+import { type Facts, ok, trouble, unknown, type Verdict } from './check.ts'
+
+const dayMs = 86_400_000
+/** Short-lived roles are signed again by the server itself at half-life; long-lived ones want a person, who wants a warning. */
+const soonMs: Readonly<Record<string, number>> = {
+  timestamp: dayMs / 8,
+  snapshot: dayMs,
+  targets: 14 * dayMs,
+  root: 30 * dayMs,
+}
+
+export function judgeMetadata(roles: Facts['roles'], nowMs: number): Verdict {
+  if (roles.length === 0) return unknown('no repository has metadata yet')
+  const left = ({ expires }: Facts['roles'][number]) => Date.parse(expires) - nowMs
+  const say = (one: Facts['roles'][number]) => `${one.repository}'s ${one.role} (${one.expires})`
+  const expired = roles.filter((one) => left(one) <= 0)
+  if (expired.length > 0)
+    return trouble(
+      `expired, so no machine boots: ${expired.map(say).join(', ')}`,
+      "see who has the keys ('muster tuf status'): the server signs again what it has the key of, as soon as its clock is right; for the rest sign and publish again",
+    )
+  const soon = roles.filter((one) => left(one) < (soonMs[one.role] ?? dayMs))
+  if (soon.length > 0)
+    return trouble(
+      `expires soon: ${soon.map(say).join(', ')}`,
+      "bring the key and sign again before that day ('muster tuf status' says which keys are here)",
+    )
+  return ok(
+    `all ${roles.length} roles are valid, the shortest until ${roles.map(({ expires }) => expires).sort()[0]}`,
+  )
+}

@@ -1,0 +1,86 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { parseHex, readCapture } from '../../src/dhcp/capture.ts'
+import { errorCodeOf } from '../../src/errors.ts'
+import { capture, datagram, ethernet } from './frames.ts'
+import { vectorBytes } from './world.ts'
+
+const payload = vectorBytes('ovmf-full-0-67-type1.bin')
+const ends = { from: { address: '0.0.0.0', port: 68 }, to: { address: '255.255.255.255', port: 67 } }
+const ip = datagram(payload, ends)
+
+function code(action: () => unknown): string {
+  try {
+    action()
+  } catch (error) {
+    return errorCodeOf(error)
+  }
+  return 'nothing was thrown'
+}
+
+describe('captures', () => {
+  test.each([
+    ['Ethernet', 1, ethernet(ip)],
+    ['Ethernet with two VLAN tags', 1, ethernet(ip, [0x88a8, 0x8100])],
+    ['raw IP', 101, ip],
+    ["Linux' any", 113, Uint8Array.from([...new Uint8Array(14), 8, 0, ...ip])],
+    ["Linux' any, second form", 276, Uint8Array.from([8, 0, ...new Uint8Array(18), ...ip])],
+  ])('a packet over %s is found, with who sent it', (_, link, frame) => {
+    for (const little of [true, false]) {
+      const [packet, ...rest] = readCapture(capture([frame, frame.subarray(0, 20)], { link, little }))
+      expect(rest).toEqual([])
+      expect(packet).toEqual({ bytes: payload, ...ends, atMs: 1_700_000_000_500 })
+    }
+  })
+
+  test('a capture of nanoseconds tells the same time', () => {
+    expect(readCapture(capture([ip], { link: 101, nanoseconds: true }))[0]?.atMs).toBe(1_700_000_000_500)
+  })
+
+  test('a payload, a frame and an IP packet alone are found too, and Ethernet padding is cut off', () => {
+    for (const bytes of [payload, ip, ethernet(ip), Uint8Array.from([...ethernet(ip), 0, 0, 0])])
+      expect(readCapture(bytes)[0]?.bytes).toEqual(payload)
+    expect(readCapture(Uint8Array.of(1, ...new Uint8Array(299)))).toHaveLength(1)
+  })
+
+  test('other traffic and fragments are passed over', () => {
+    const dns = datagram(payload, {
+      from: { address: '10.0.0.1', port: 53 },
+      to: { address: '10.0.0.2', port: 4000 },
+    })
+    const fragment = ip.slice()
+    fragment[6] = 0x20
+    expect(readCapture(capture([dns, fragment, ip], { link: 101 }))).toHaveLength(1)
+    expect(code(() => readCapture(capture([dns], { link: 101 })))).toBe('packet-invalid')
+  })
+
+  test('a capture that ends in the middle of a packet still has those before it', () => {
+    const whole = capture([ip, ip], { link: 101 })
+    expect(readCapture(whole.subarray(0, whole.length - 40))).toHaveLength(1)
+  })
+
+  test('pcapng is not read, and the way to classic pcap is said', () => {
+    const file = Uint8Array.from([0x0a, 0x0d, 0x0d, 0x0a, ...new Uint8Array(60)])
+    expect(code(() => readCapture(file))).toBe('packet-invalid')
+    expect(() => readCapture(file)).toThrow('editcap -F pcap')
+  })
+
+  test('hexadecimal as it is copied from anywhere', () => {
+    expect([...parseHex('0x01, 0x02\n03:04-05')]).toEqual([1, 2, 3, 4, 5])
+    for (const text of ['', 'abc', 'no such file']) expect(code(() => parseHex(text))).toBe('packet-invalid')
+  })
+
+  test('no file makes it throw anything but our error', () => {
+    const start = fc.constantFrom(capture([ethernet(ip)], { link: 1 }), ip, new Uint8Array())
+    fc.assert(
+      fc.property(start, fc.nat(500), fc.uint8Array({ maxLength: 80 }), (head, cut, tail) => {
+        try {
+          readCapture(Uint8Array.from([...head.subarray(0, cut), ...tail]))
+        } catch (error) {
+          expect(errorCodeOf(error)).toBe('packet-invalid')
+        }
+      }),
+      { numRuns: 3000 },
+    )
+  })
+})

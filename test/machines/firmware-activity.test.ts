@@ -1,0 +1,131 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createWorld, helloOf, type World } from './world.ts'
+
+const mac = '52:54:00:00:00:01'
+const dhcp = (message = 'DHCP: iPXE asked and got OFFER', of = mac) => ({
+  mac: of,
+  step: 'dhcp' as const,
+  message,
+})
+
+let world: World
+afterEach(() => world[Symbol.asyncDispose]())
+
+const hello = async (macs: string | string[] = mac) => {
+  const request = helloOf(macs)
+  const from = { address: '192.0.2.9', rawBytes: Buffer.from(JSON.stringify(request)) }
+  return world.machines.hello(request, from)
+}
+
+/** Notes are kept beside what a reply waits for: a query later they are there. */
+const settle = async () => {
+  for (let step = 0; step < 5; step += 1) await world.machines.count()
+}
+
+describe('what firmware did before a hello', () => {
+  beforeEach(async () => {
+    world = await createWorld()
+  })
+
+  test('of a machine that nobody knows is the beginning of the boot that its hello opens', async () => {
+    world.machines.noteFirmware(dhcp())
+    world.pass(3000)
+    world.machines.noteFirmware({ mac: '52-54-00-00-00-01', step: 'script', message: 'asked for its script' })
+    await settle()
+    world.pass(20_000)
+    const { boot } = await hello()
+    const events = await world.machines.events({ bootId: boot.id })
+    expect(events.map(({ at, kind, message }) => [at.slice(11, 19), kind, message.slice(0, 30)])).toEqual([
+      ['08:00:00', 'firmware', 'DHCP: iPXE asked and got OFFER'],
+      ['08:00:03', 'firmware', 'asked for its script'],
+      ['08:00:23', 'hello', 'agent 0.1.0 (network) said hel'],
+    ])
+    expect(events[0]).toMatchObject({ assurance: 'claimed', data: { step: 'dhcp', mac } })
+  })
+
+  test('of a machine that is known is in its timeline at once, and then begins its boot', async () => {
+    const { machine } = await hello()
+    world.pass(3_600_000)
+    world.machines.noteFirmware(dhcp())
+    await settle()
+    const loose = (await world.machines.events({ machineId: machine.id })).filter(
+      ({ kind }) => kind === 'firmware',
+    )
+    expect(loose).toHaveLength(1)
+    expect(loose[0]?.bootId).toBeUndefined()
+    const { boot } = await hello()
+    const ofBoot = await world.machines.events({ bootId: boot.id })
+    expect(ofBoot[0]).toMatchObject({ id: loose[0]?.id, kind: 'firmware' })
+    expect(ofBoot.filter(({ kind }) => kind === 'firmware')).toHaveLength(1)
+  })
+
+  test('is not told twice: a second hello finds nothing left', async () => {
+    world.machines.noteFirmware(dhcp())
+    await hello()
+    const { boot } = await hello()
+    const kinds = (await world.machines.events({ bootId: boot.id })).map(({ kind }) => kind)
+    expect(kinds).not.toContain('firmware')
+  })
+
+  test('is one event for what is only repeated, and belongs to no boot after a while', async () => {
+    for (let count = 0; count < 5; count += 1) {
+      world.machines.noteFirmware(dhcp())
+      world.pass(4000)
+    }
+    world.machines.noteFirmware(dhcp('long ago', '52:54:00:00:00:02'))
+    const first = await hello()
+    const ofFirst = await world.machines.events({ bootId: first.boot.id })
+    expect(ofFirst.filter(({ kind }) => kind === 'firmware')).toHaveLength(1)
+    world.pass(901_000)
+    const second = await hello('52:54:00:00:00:02')
+    const ofSecond = await world.machines.events({ bootId: second.boot.id })
+    expect(ofSecond.filter(({ kind }) => kind === 'firmware')).toHaveLength(0)
+  })
+
+  test('counts among the events that a boot may have', async () => {
+    const { machine } = await hello()
+    world.machines.noteFirmware(dhcp())
+    await settle()
+    await hello()
+    const rows = await world.database.db
+      .selectFrom('boots')
+      .select(['id', 'eventCount'])
+      .where('machineId', '=', machine.id)
+      .execute()
+    for (const { id, eventCount } of rows)
+      expect(eventCount).toBe((await world.machines.events({ bootId: id, limit: 1000 })).length)
+  })
+
+  test('of addresses that are none is not kept', async () => {
+    for (const wrong of ['', 'ff:ff:ff:ff:ff:ff', '00:00:00:00:00:00', 'nonsense'])
+      world.machines.noteFirmware(dhcp('x', wrong))
+    await settle()
+    const { boot } = await hello()
+    expect((await world.machines.events({ bootId: boot.id })).map(({ kind }) => kind)).toEqual(['hello'])
+  })
+})
+
+describe('a flood of invented addresses', () => {
+  test('forgets the oldest, keeps a bounded number of each, and writes nothing', async () => {
+    world = await createWorld({ limits: { firmwareMacsMax: 10, firmwareNotesPerMacMax: 3 } })
+    world.machines.noteFirmware(dhcp('forgotten'))
+    for (let last = 2; last < 500; last += 1)
+      world.machines.noteFirmware(
+        dhcp(
+          'flood',
+          `52:54:00:00:${(last >> 8).toString(16).padStart(2, '0')}:${(last & 255).toString(16).padStart(2, '0')}`,
+        ),
+      )
+    for (let count = 0; count < 9; count += 1)
+      world.machines.noteFirmware(dhcp(`step ${count}`, '52:54:00:00:ff:01'))
+    await settle()
+    expect(await world.machines.events({})).toEqual([])
+    const oldest = await hello()
+    expect((await world.machines.events({ bootId: oldest.boot.id })).map(({ kind }) => kind)).toEqual([
+      'hello',
+    ])
+    const newest = await hello('52:54:00:00:ff:01')
+    const messages = (await world.machines.events({ bootId: newest.boot.id })).map(({ message }) => message)
+    expect(messages.slice(0, 3)).toEqual(['step 6', 'step 7', 'step 8'])
+  })
+})
