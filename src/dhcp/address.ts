@@ -9,18 +9,36 @@ export function readAddress(bytes: Uint8Array, offset = 0): string {
   return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`
 }
 
-/** `192.0.2.1` as a number; undefined for anything else, leading zeros and short forms included. */
+/**
+ * `192.0.2.1` as a number; undefined for anything else, leading zeros and short forms included. By hand: every reply writes a dozen, and an
+ * expression with groups is most of what that costs.
+ */
 export function toNumber(text: string): number | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)
-  if (match === null) return undefined
   let value = 0
-  for (const part of match.slice(1)) {
-    const octet = Number(part)
-    if (octet > 255 || (part.length > 1 && part.startsWith('0'))) return undefined
-    value = value * 256 + octet
+  let octet = 0
+  let digits = 0
+  let dots = 0
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === dotCode && digits > 0 && dots < 3) {
+      value = value * 256 + octet
+      octet = 0
+      digits = 0
+      dots += 1
+      continue
+    }
+    const digit = code - zeroCode
+    const isLeadingZero = digits === 1 && octet === 0
+    if (digit < 0 || digit > 9 || isLeadingZero) return undefined
+    octet = octet * 10 + digit
+    digits += 1
+    if (octet > 255) return undefined
   }
-  return value
+  return dots === 3 && digits > 0 ? value * 256 + octet : undefined
 }
+
+const dotCode = 0x2e
+const zeroCode = 0x30
 
 export function toText(value: number): string {
   return `${value >>> 24}.${(value >>> 16) & 255}.${(value >>> 8) & 255}.${value & 255}`
@@ -39,8 +57,13 @@ export function requireNumber(text: string, what: string): number {
 /** The bytes of an option that holds addresses. */
 export function addressBytes(...addresses: readonly string[]): Uint8Array {
   const out = new Uint8Array(addresses.length * 4)
-  for (const [index, text] of addresses.entries())
-    new DataView(out.buffer).setUint32(index * 4, toNumber(text) ?? 0)
+  for (let index = 0; index < addresses.length; index += 1) {
+    const value = toNumber(addresses[index] as string) ?? 0
+    out[index * 4] = value >>> 24
+    out[index * 4 + 1] = value >>> 16
+    out[index * 4 + 2] = value >>> 8
+    out[index * 4 + 3] = value
+  }
   return out
 }
 
@@ -79,7 +102,11 @@ export function parseMac(text: string): string | undefined {
   return Number.parseInt(hex.slice(0, 2), 16) % 2 === 1 ? undefined : hex.match(/../g)?.join(':')
 }
 
+const hexBytes = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+
 /** `52:54:00:12:34:56`. */
 export function macText(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+  let text = ''
+  for (const byte of bytes) text += text === '' ? hexBytes[byte] : `:${hexBytes[byte]}`
+  return text
 }

@@ -139,7 +139,9 @@ export function optionText(code: number, value: Uint8Array): string {
 
 /** Printable ASCII; everything else is a `?`. */
 export function printableText(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?')).join('')
+  let text = ''
+  for (const byte of bytes) text += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?'
+  return text
 }
 
 function hex(value: Uint8Array): string {

@@ -10,7 +10,6 @@
  */
 import { MusterError } from '../errors.ts'
 import { ByteReader } from '../wire/reader.ts'
-import { ByteWriter } from '../wire/writer.ts'
 import { readAddress, toNumber } from './address.ts'
 import { options } from './options.ts'
 
@@ -37,6 +36,9 @@ export type DhcpPacket = {
 
 const headerBytes = 236
 const magicCookie = 0x63825363
+const optionsOffset = headerBytes + 4
+/** RFC 3396 §5: what one length can say. */
+const partBytes = 255
 const snameBytes = 64
 const fileBytes = 128
 /** RFC 1542 §2.1: a BOOTP message has 300 bytes; old relays and Linux's in-kernel client drop shorter ones. */
@@ -118,53 +120,78 @@ function joined(head: Uint8Array, tail: Uint8Array): Uint8Array {
  * @throws packet-invalid when it does not fit all the same
  */
 export function encodePacket(packet: DhcpPacket, limitBytes: number): Uint8Array<ArrayBuffer> {
-  const pieces = [...packet.options].flatMap(([code, value]) => split(code, value))
   // The end mark, and option 52 where it is needed.
-  const room = Math.max(leastBytes, limitBytes) - headerBytes - 4 - 1
-  let overload = 0
-  let fields: Fields = { main: pieces, file: [], sname: [] }
-  if (lengthOf(pieces) > room) {
-    fields = spread(pieces, room - 3, packet)
-    overload = (fields.file.length > 0 ? 1 : 0) + (fields.sname.length > 0 ? 2 : 0)
+  const room = Math.max(leastBytes, limitBytes) - optionsOffset - 1
+  const bytesOfOptions = encodedLength(packet.options)
+  const out = new Uint8Array(Math.max(leastBytes, Math.min(bytesOfOptions, room) + optionsOffset + 1))
+  const fields = bytesOfOptions <= room ? undefined : spread(packet, room - 3)
+  writeHeader(out, packet, fields)
+  let at = optionsOffset
+  if (fields === undefined) {
+    for (const [code, value] of packet.options) at = writeOption(out, at, code, value)
+  } else {
+    const overload = (fields.file.length > 0 ? 1 : 0) + (fields.sname.length > 0 ? 2 : 0)
+    at = writeOption(out, at, options.overload, Uint8Array.of(overload))
+    for (const piece of fields.main) {
+      out.set(piece, at)
+      at += piece.length
+    }
   }
-  const writer = new ByteWriter({ limitBytes: Math.max(leastBytes, limitBytes), what: 'DHCP packet' })
-  writer
-    .u8(packet.op === 'request' ? 1 : 2)
-    .u8(packet.htype)
-    .u8(packet.chaddr.length)
-    .u8(packet.hops)
-  writer.u32(packet.xid).u16(packet.secs).u16(packet.flags)
-  for (const address of [packet.ciaddr, packet.yiaddr, packet.siaddr, packet.giaddr])
-    writer.u32(toNumber(address) ?? 0)
-  fixed(writer, packet.chaddr, 16)
-  fixed(writer, fields.sname.length > 0 ? area(fields.sname) : latin1(packet.sname), snameBytes)
-  fixed(writer, fields.file.length > 0 ? area(fields.file) : latin1(packet.file), fileBytes)
-  writer.u32(magicCookie)
-  if (overload > 0) writer.u8(options.overload).u8(1).u8(overload)
-  for (const piece of fields.main) writer.bytes(piece)
-  writer.u8(options.end)
-  if (writer.length < leastBytes) writer.zeros(leastBytes - writer.length)
-  return writer.finish()
+  out[at] = options.end
+  return out
 }
 
-/** Code, length, value: an option as it travels, cut where it is longer than its length can say. */
-function split(code: number, value: Uint8Array): Uint8Array[] {
-  const pieces: Uint8Array[] = []
-  for (let at = 0; at === 0 || at < value.length; at += 255) {
-    const part = value.subarray(at, at + 255)
-    const piece = new Uint8Array(part.length + 2)
-    piece[0] = code
-    piece[1] = part.length
-    piece.set(part, 2)
-    pieces.push(piece)
+function writeHeader(out: Uint8Array<ArrayBuffer>, packet: DhcpPacket, fields: Fields | undefined): void {
+  const view = new DataView(out.buffer)
+  out[0] = packet.op === 'request' ? 1 : 2
+  out[1] = packet.htype
+  out[2] = packet.chaddr.length
+  out[3] = packet.hops
+  view.setUint32(4, packet.xid)
+  view.setUint16(8, packet.secs)
+  view.setUint16(10, packet.flags)
+  view.setUint32(12, toNumber(packet.ciaddr) ?? 0)
+  view.setUint32(16, toNumber(packet.yiaddr) ?? 0)
+  view.setUint32(20, toNumber(packet.siaddr) ?? 0)
+  view.setUint32(24, toNumber(packet.giaddr) ?? 0)
+  fixed(out, 28, packet.chaddr, 16)
+  const overloaded = (pieces: Uint8Array[] | undefined, text: string) =>
+    pieces === undefined || pieces.length === 0 ? latin1(text) : area(pieces)
+  fixed(out, 44, overloaded(fields?.sname, packet.sname), snameBytes)
+  fixed(out, 108, overloaded(fields?.file, packet.file), fileBytes)
+  view.setUint32(headerBytes, magicCookie)
+}
+
+/** What `writeOption` needs for all of them. */
+function encodedLength(all: DhcpPacket['options']): number {
+  let sum = 0
+  for (const { length } of all.values()) sum += length + 2 * Math.max(1, Math.ceil(length / partBytes))
+  return sum
+}
+
+/** @returns where the next one begins; the room was counted before. */
+function writeOption(out: Uint8Array, at: number, code: number, value: Uint8Array): number {
+  let next = at
+  for (let from = 0; from === 0 || from < value.length; from += partBytes) {
+    const length = Math.min(partBytes, value.length - from)
+    out[next] = code
+    out[next + 1] = length
+    out.set(length === value.length ? value : value.subarray(from, from + length), next + 2)
+    next += 2 + length
   }
-  return pieces
+  return next
 }
 
 type Fields = { main: Uint8Array[]; file: Uint8Array[]; sname: Uint8Array[] }
 
-/** In order, so that the parts of a long option are put together again as they were: once one overflows, all that follow do. */
-function spread(pieces: readonly Uint8Array[], room: number, packet: DhcpPacket): Fields {
+/** Each option whole, as it travels. In order, so that the parts of a long option are put together again as they were: once one overflows, all that follow do. */
+function spread(packet: DhcpPacket, room: number): Fields {
+  const pieces: Uint8Array[] = []
+  for (const [code, value] of packet.options)
+    for (let from = 0; from === 0 || from < value.length; from += partBytes) {
+      const part = value.subarray(from, from + partBytes)
+      pieces.push(Uint8Array.from([code, part.length, ...part]))
+    }
   const fields: Fields = { main: [], file: [], sname: [] }
   const places = [
     { into: fields.main, room },
@@ -192,19 +219,21 @@ function lengthOf(pieces: readonly Uint8Array[]): number {
   return pieces.reduce((sum, piece) => sum + piece.length, 0)
 }
 
-function fixed(writer: ByteWriter, bytes: Uint8Array, size: number): void {
+function fixed(out: Uint8Array, at: number, bytes: Uint8Array, size: number): void {
   if (bytes.length > size)
     throw new MusterError(
       'packet-invalid',
       `DHCP packet cannot be written: ${bytes.length} bytes for a field of ${size}`,
       { details: { expected: size, found: bytes.length } },
     )
-  writer.bytes(bytes).zeros(size - bytes.length)
+  out.set(bytes, at)
 }
 
 /** One byte a character. */
 export function latin1(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff)
+  const bytes = new Uint8Array(text.length)
+  for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at)
+  return bytes
 }
 
 function zeroEnded(bytes: Uint8Array): string {

@@ -75,8 +75,8 @@ export function leaseReply(facts: ReplyFacts & { type: 'offer' | 'ack'; lease: L
     // RFC 2131 §4.4.5: T1 and T2 where the client does not choose them itself.
     [options.renewalTime, seconds(Math.floor(lease.leaseSeconds / 2))],
     [options.rebindingTime, seconds(Math.floor((lease.leaseSeconds * 7) / 8))],
-    ...networkOptions(request, lease),
   ])
+  addNetwork(request, lease, found)
   if (boot !== undefined) {
     if (client.kind === 'http') found.set(options.vendorClass, latin1('HTTPClient'))
     // A ROM that is told `PXEClient` in a whole offer wants the rest of PXE too; only a Pi looks for its name in there.
@@ -97,8 +97,8 @@ export function informReply(facts: ReplyFacts & { lease: LeaseAnswer }): DhcpPac
   const found = new Map<number, Uint8Array>([
     [options.messageType, Uint8Array.of(messageTypes.ack)],
     [options.serverIdentifier, addressBytes(server)],
-    ...networkOptions(request, { ...lease, hostName: undefined }),
   ])
+  addNetwork(request, { ...lease, hostName: undefined }, found)
   if (boot !== undefined && client.kind === 'http') found.set(options.vendorClass, latin1('HTTPClient'))
   return finish(facts, found, { boot, yiaddr: anyAddress, ciaddr: request.ciaddr })
 }
@@ -120,22 +120,18 @@ export function refusal(facts: Omit<ReplyFacts, 'boot'> & { because: string }): 
   return request.giaddr === anyAddress ? reply : { ...reply, flags: reply.flags | broadcastFlag }
 }
 
-function networkOptions(request: DhcpPacket, lease: LeaseAnswer): [number, Uint8Array][] {
-  const asked = new Set(request.options.get(options.parameterList) ?? [])
-  const all: [number, Uint8Array | undefined, 'always' | 'asked'][] = [
-    [options.subnetMask, addressBytes(lease.subnetMask), 'always'],
-    [options.router, lease.router === undefined ? undefined : addressBytes(lease.router), 'always'],
-    [options.dns, lease.dns.length === 0 ? undefined : addressBytes(...lease.dns), 'always'],
-    [options.broadcast, addressBytes(lease.broadcast), 'asked'],
-    [options.domainName, lease.domain === undefined ? undefined : latin1(lease.domain), 'asked'],
-    [options.ntp, lease.ntp.length === 0 ? undefined : addressBytes(...lease.ntp), 'asked'],
-    [options.hostName, lease.hostName === undefined ? undefined : latin1(lease.hostName), 'asked'],
-  ]
-  return all.flatMap(([code, value, when]) =>
-    value !== undefined && (when === 'always' || asked.has(code))
-      ? [[code, value] as [number, Uint8Array]]
-      : [],
-  )
+function addNetwork(request: DhcpPacket, lease: LeaseAnswer, found: Map<number, Uint8Array>): void {
+  const asked = request.options.get(options.parameterList)
+  const isAsked = (code: number) => asked?.includes(code) === true
+  found.set(options.subnetMask, addressBytes(lease.subnetMask))
+  if (lease.router !== undefined) found.set(options.router, addressBytes(lease.router))
+  if (lease.dns.length > 0) found.set(options.dns, addressBytes(...lease.dns))
+  if (isAsked(options.broadcast)) found.set(options.broadcast, addressBytes(lease.broadcast))
+  if (lease.domain !== undefined && isAsked(options.domainName))
+    found.set(options.domainName, latin1(lease.domain))
+  if (lease.ntp.length > 0 && isAsked(options.ntp)) found.set(options.ntp, addressBytes(...lease.ntp))
+  if (lease.hostName !== undefined && isAsked(options.hostName))
+    found.set(options.hostName, latin1(lease.hostName))
 }
 
 const fileFieldBytes = 127
@@ -147,7 +143,8 @@ function finish(
   is: { boot: BootAnswer | undefined; yiaddr: string; ciaddr: string },
 ): DhcpPacket {
   const { boot } = is
-  const asked = new Set(request.options.get(options.parameterList) ?? [])
+  const list = request.options.get(options.parameterList)
+  const asked = { has: (code: number) => list?.includes(code) === true }
   if (boot !== undefined) {
     const isPi = client.kind === 'raspberry-pi'
     // A Pi 4 takes the server from 66 and older ones from siaddr; 150 is asked for by some: all three say the same.
@@ -212,9 +209,7 @@ function copy(request: DhcpPacket, found: Map<number, Uint8Array>, code: number)
 }
 
 function seconds(value: number): Uint8Array {
-  const out = new Uint8Array(4)
-  new DataView(out.buffer).setUint32(0, value)
-  return out
+  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value)
 }
 
 const leastMessageBytes = 576

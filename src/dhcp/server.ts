@@ -4,7 +4,7 @@
  * A broadcast does not say on which interface it came (dgram.ts), so with several addresses each of them answers on its own
  * segment; on the others nobody waits for that reply. The client's REQUEST then names one of them.
  */
-import { MusterError } from '../errors.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { broadcastAddress, macText } from './address.ts'
 import type { DhcpClient } from './client.ts'
@@ -71,6 +71,9 @@ export type DhcpServer = AsyncDisposable & {
   stats(): DhcpStats
 }
 
+/** Questions of our own that may be on their way: one an address. */
+const maxIgnored = 64
+
 export const dhcpPorts: Ports = { server: 67, client: 68, pxe: 4011 }
 
 export function createDhcpServer(options: DhcpServerOptions): DhcpServer {
@@ -88,7 +91,7 @@ class Server implements DhcpServer {
   readonly #senders = new Map<string, Port>()
   readonly #underWay = new Set<Promise<void>>()
   #mode: DhcpMode
-  #ignored: string | undefined
+  readonly #ignored = new Set<string>()
   #stopped = false
   readonly #stats: DhcpStats = {
     received: 0,
@@ -125,7 +128,8 @@ class Server implements DhcpServer {
   }
 
   ignore(mac: string): void {
-    this.#ignored = mac
+    this.#ignored.add(mac)
+    if (this.#ignored.size > maxIgnored) this.#ignored.delete([...this.#ignored][0] as string)
   }
 
   stats(): DhcpStats {
@@ -186,14 +190,19 @@ class Server implements DhcpServer {
     }
     for (const arrival of arrivals) {
       const answer = this.#answer(request, from, arrival, at).catch((error: unknown) => {
-        this.#options.log.error(
-          { err: error, mac: macText(request.chaddr) },
-          'a DHCP packet could not be answered',
-        )
+        this.#failed(error, request)
       })
       this.#underWay.add(answer)
       void answer.finally(() => this.#underWay.delete(answer))
     }
+  }
+
+  #failed(error: unknown, request: DhcpPacket): void {
+    const fields = { mac: macText(request.chaddr), reason: (error as Error).message }
+    this.#stats.silent += 1
+    // What a client wants echoed may be more than it takes: its own doing.
+    if (errorCodeOf(error) === 'packet-invalid') this.#options.log.debug(fields, 'DHCP reply does not fit')
+    else this.#options.log.error({ ...fields, err: error }, 'a DHCP packet could not be answered')
   }
 
   /** The packet, or why it is dropped. */
@@ -203,7 +212,7 @@ class Server implements DhcpServer {
     const request = this.#parse(bytes, from)
     if (request === undefined) return 'malformed'
     const mac = macText(request.chaddr)
-    if (request.op === 'reply' || mac === this.#ignored) return 'ignored'
+    if (request.op === 'reply' || this.#ignored.has(mac)) return 'ignored'
     return this.#rate.take(mac, nowMs) ? request : 'rateLimited'
   }
 

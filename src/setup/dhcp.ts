@@ -29,7 +29,11 @@ export type DhcpOptions = {
   random: (bytes: number) => Uint8Array
 }
 
-export type Dhcp = AsyncDisposable & { server: DhcpServer; addresses: readonly string[] }
+export type Dhcp = AsyncDisposable & {
+  server: DhcpServer
+  responder: Responder
+  addresses: readonly string[]
+}
 
 /**
  * Undefined where the configuration leaves it off.
@@ -76,7 +80,7 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
     stack.use(startAuto({ server, ask, addresses, recheckMs, log, canServe: pools.length > 0 }))
   }
   const opened = stack.move()
-  return { server, addresses, [Symbol.asyncDispose]: () => opened.disposeAsync() }
+  return { server, responder, addresses, [Symbol.asyncDispose]: () => opened.disposeAsync() }
 }
 
 /** @throws config-invalid */

@@ -20,6 +20,7 @@ import type { TftpFile } from '../tftp/file.ts'
 import type { TftpServer } from '../tftp/server.ts'
 import { startTftpServer } from '../tftp/start.ts'
 import { type Dhcp, type DhcpOptions, openDhcp } from './dhcp.ts'
+import { watchDhcp } from './dhcp-metrics.ts'
 import { tftpLimitsOf } from './limits.ts'
 import { localAddressTo } from './local-address.ts'
 import type { Paths } from './paths.ts'
@@ -76,7 +77,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   }
 
   const dhcp = await openDhcp({ ...options, ...options.dhcp })
-  if (dhcp !== undefined) ports.dhcp = stack.use(dhcp)
+  if (dhcp !== undefined) {
+    ports.dhcp = stack.use(dhcp)
+    watchDhcp(admin.metrics.registry, dhcp)
+  }
 
   const { url } = await admin.listen({ ...config.admin, socketPath: paths.socket })
   ports.admin = Number(new URL(url).port)

@@ -150,6 +150,20 @@ describe('a DHCP server', () => {
     expect([looks, muster.server.stats().offers]).toEqual([1, 1])
   })
 
+  test('a client that wants more echoed than it takes gets nothing, and the next one is answered', async () => {
+    await using muster = await serverOn()
+    const greedy = {
+      61: Array(250).fill(1),
+      82: Array(250).fill(2),
+      97: [0, ...Array(16).fill(3)],
+      57: [2, 0x40],
+    }
+    const values = { 60: 'HTTPClient:Arch:00016', 93: [0, 16], ...greedy }
+    expect(await muster.ask(discover(values, { chaddr: macOf(1) }))).toEqual([])
+    expect(muster.server.stats()).toMatchObject({ silent: 1, offers: 0 })
+    expect(await muster.ask(discover({}, { chaddr: macOf(2) }))).toHaveLength(1)
+  })
+
   test('when it is stopped it has let go of every port', async () => {
     const muster = await serverOn()
     expect(muster.segment.openPorts).toBe(3)

@@ -58,6 +58,15 @@ describe('a server with DHCP', () => {
     const status = await site.api.call<{ planes: object[] }>({ method: 'GET', path: '/status' })
     expect(status.planes).toContainEqual({ name: 'dhcp', url: 'udp://127.0.0.1:18067', note: 'server' })
     expect(site.running.ports.dhcp?.server.mode).toBe('server')
+    const { token } = await site.api.call<{ token: string }>({ method: 'POST', path: '/token' })
+    const text = await (
+      await fetch(`http://127.0.0.1:${site.running.ports.admin}/metrics`, {
+        headers: { authorization: `Bearer ${token}` },
+      })
+    ).text()
+    expect(text).toContain('muster_dhcp_packets_total{what="received"} 0')
+    expect(text).toContain('muster_dhcp_addresses{pool="127.0.0.0/8",state="size"} 9')
+    expect(text).toContain('muster_dhcp_serving 1')
   })
 
   test('mode auto begins as a proxy, and stops without waiting for its question to end', async () => {
