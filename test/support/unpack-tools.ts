@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseLock } from '../../src/builder/lock.ts'
 import { aptMirrors } from '../../src/builder/mirror.ts'
-import { ensureTools, toolNames } from '../../src/builder/tools.ts'
+import { dataNames, ensureTools, toolNames } from '../../src/builder/tools.ts'
 import { createProgressLines } from '../../src/setup/progress-lines.ts'
 import { isWanted, tool, toolsFolder } from './tools.ts'
 
@@ -18,7 +18,7 @@ export async function unpackTools(
   names: readonly string[] = toolNames,
 ): Promise<string[]> {
   for (const name of names.filter(isWanted)) await unpack(name, print)
-  return names.filter((name) => tool(name) === undefined)
+  return names.filter((name) => (dataNames.includes(name) ? isWanted(name) : tool(name) === undefined))
 }
 
 async function unpack(name: string, print: (line: string) => void): Promise<void> {
