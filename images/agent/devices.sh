@@ -7,7 +7,7 @@ mount_all() {
   mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs /run
   mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
   [ ! -d /sys/firmware/efi/efivars ] ||
-    mount -t efivarfs -o nosuid,nodev,noexec,ro efivarfs /sys/firmware/efi/efivars
+    mount -t efivarfs -o nosuid,nodev,noexec,ro efivarfs /sys/firmware/efi/efivars 2>/dev/null
   mkdir -m 0700 /run/muster
 }
 

@@ -1,5 +1,6 @@
 /** One boot: the steps in their order, once. */
 import type { Agent } from './agent.ts'
+import { serversToAsk } from './servers.ts'
 import type { Session } from './session.ts'
 import { fetchArtifact, fetchContent } from './steps/content.ts'
 import { hello } from './steps/hello.ts'
@@ -18,7 +19,7 @@ export async function bootOnce(agent: Agent): Promise<{ skip: string }> {
   const { host, console, reporter, settings } = agent
   reporter.attach(undefined)
   const net = await reporter.during('network', () => network(agent))
-  const session = await reporter.during('hello', () => hello(agent))
+  const session = await reporter.during('hello', () => hello(agent, serversToAsk(settings, net.bootHosts)))
   reporter.attach(session)
   const { reply, server, hardwareIds } = session
   await console.line(`hello: ${reply.name} (${reply.machine}), boot ${reply.boot}, at ${server}`)

@@ -10,7 +10,7 @@ export type Settings = {
   config: AgentConfig
   /** /etc/muster/root.json, the trusted TUF root, as it is. */
   trustedRoot: Uint8Array
-  /** Agent-plane URLs in order, without a closing slash. */
+  /** Agent-plane URLs in order, without a closing slash; hosts that DHCP names come after them (servers.ts). */
   servers: readonly string[]
   boot: KernelArguments
 }
@@ -39,7 +39,7 @@ export async function readSettings(host: Host, folders: { etc: string; proc: str
   const commandLine = await host.readFile(`${folders.proc}/cmdline`, 8192)
   const boot = parseKernelArguments(asciiText(commandLine))
   const servers = config.servers.length > 0 ? config.servers : boot.servers
-  if (servers.length === 0)
+  if (servers.length === 0 && config.serverPort === undefined)
     throw invalid(`${configPath} names no server and the kernel command line has no muster.server=https://….`)
   for (const server of servers)
     if (!/^https:\/\/[^\s"'\\/?#]+$/.test(server.replace(/\/+$/, '')))

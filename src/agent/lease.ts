@@ -9,11 +9,24 @@ export type Address = {
   gateway?: string
   nameServers: string[]
   leaseSeconds?: number
+  /** Hosts that the lease names as one to boot from, the likeliest first. */
+  bootHosts: string[]
 }
 
 /** What udhcpc runs: it writes its variables down and touches nothing (busybox, networking/udhcp/dhcpc.c). */
 export function leaseScript(leasePath: string): string {
-  const names = ['ip', 'mask', 'router', 'dns', 'lease']
+  const names = [
+    'ip',
+    'mask',
+    'router',
+    'dns',
+    'lease',
+    'bootfile',
+    'boot_file',
+    'siaddr',
+    'tftp',
+    'serverid',
+  ]
   const words = names.map((name) => `"${name}=$${name}"`).join(' ')
   return `#!/usr/bin/busybox sh
 case "$1" in bound|renew) printf '%s\\n' ${words} > '${leasePath}' ;; esac
@@ -36,6 +49,7 @@ export function parseLease(text: string): Address | undefined {
     ip,
     prefix,
     nameServers: (values.get('dns') ?? '').split(/\s+/).filter(isIpv4).slice(0, 3),
+    bootHosts: bootHosts(values),
     ...(gateway === undefined ? {} : { gateway }),
     ...(leaseSeconds >= 1 ? { leaseSeconds: Math.max(leaseSeconds, 60) } : {}),
   }
@@ -59,8 +73,25 @@ export function parseStaticAddress(text: string): Address {
     ip,
     prefix: Number(prefix),
     nameServers: nameServer ? [nameServer] : [],
+    bootHosts: [],
     ...(gateway ? { gateway } : {}),
   }
+}
+
+/**
+ * Options 67 or `file` where they hold a URL, then next-server (`siaddr`), option 66, and last the DHCP server itself, which is where
+ * many small networks have everything. IPv4 addresses only: a name would be the name server's word too.
+ */
+function bootHosts(values: ReadonlyMap<string, string>): string[] {
+  const value = (name: string) => values.get(name) ?? ''
+  const urls = [value('bootfile'), value('boot_file')].map((url) => urlHost(url))
+  const hosts = [...urls, value('siaddr'), value('tftp'), value('serverid')]
+  return [...new Set(hosts.filter(isIpv4))].filter((host) => host !== '0.0.0.0').slice(0, 4)
+}
+
+/** The host of an http or tftp URL; undefined for anything else. */
+function urlHost(url: string): string | undefined {
+  return /^(?:https?|tftp):\/\/([^/:?#@\s]+|\[[0-9a-f:]+\])(?::\d+)?(?:\/|$)/i.exec(url)?.[1]
 }
 
 function isIpv4(text: string | undefined): text is string {

@@ -4,7 +4,7 @@
  *     firmware                 gets
  *     iPXE, any                the first script, by HTTP where its build can, else by TFTP; never a loader again
  *     PXE ROM of a BIOS, UEFI  an iPXE that was built for it, by TFTP
- *     UEFI HTTP Boot           the same as a URL
+ *     UEFI HTTP Boot           the agent itself, as one UEFI executable; no iPXE between
  *     U-Boot                   the name that its scripts ask for, and this server for the rest
  *     Raspberry Pi             this server: the boot ROM asks for names of its own
  */
@@ -26,8 +26,8 @@ const table: Readonly<Record<ClientKind, Partial<Record<Platform | 'any', Row>>>
     'uefi-arm64': tftp('ipxe-arm64.efi'),
   },
   http: {
-    'uefi-x64': http('boot/ipxe-amd64.efi'),
-    'uefi-arm64': http('boot/ipxe-arm64.efi'),
+    'uefi-x64': http('boot/agent-amd64.efi'),
+    'uefi-arm64': http('boot/agent-arm64.efi'),
   },
   // No option 209: U-Boot's `pxe get` would then ask for that one file and not for the machine's own.
   'u-boot': { any: tftp('boot.scr.uimg') },

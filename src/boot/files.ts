@@ -4,6 +4,7 @@
  *     undionly.kpxe, ipxe.efi, …         data/boot/loaders/<name>         what a PXE ROM loads first
  *     agent/<arch>/kernel | initramfs    data/boot/agent/<arch>/<file>    the boot agent
  *     agent/<arch>/fit                   the two of them in one image, made while it is read
+ *     agent-<arch>.efi                   data/boot/agent/<arch>/agent.efi the same in one, which UEFI starts itself
  *     files/<name>                       the operator's folder            unverified, theirs
  *     <serial>/start4.elf, …             the operator's raspberry-pi/, else data/boot/raspberry-pi/
  */
@@ -28,9 +29,12 @@ export type BootFile = {
 }
 
 /** Each throws MusterError file-not-found, access-denied. */
+/** `fit`: kernel and initramfs as U-Boot's FIT; `unified`: as one UEFI executable. */
+export type AgentFile = 'kernel' | 'initramfs' | 'fit' | 'unified'
+
 export type BootFiles = {
   loader(name: string): Promise<BootFile>
-  agent(arch: Arch, file: 'kernel' | 'initramfs' | 'fit'): Promise<BootFile>
+  agent(arch: Arch, file: AgentFile): Promise<BootFile>
   operator(name: string): Promise<BootFile>
   raspberryPi(name: string): Promise<BootFile>
 }
@@ -57,7 +61,8 @@ export function createBootFiles(options: {
     return toBootFile(await openBelow(operatorDirectory, name, dataDirectory))
   }
 
-  async function agent(arch: Arch, file: 'kernel' | 'initramfs' | 'fit'): Promise<BootFile> {
+  async function agent(arch: Arch, file: AgentFile): Promise<BootFile> {
+    if (file === 'unified') return toBootFile(await openBelow(bootDirectory, `agent/${arch}/agent.efi`))
     if (file !== 'fit') return toBootFile(await openBelow(bootDirectory, `agent/${arch}/${file}`))
     return agentFit(
       arch,

@@ -14,6 +14,7 @@
  */
 import { normaliseMac, normaliseUuid } from '../machines/identifiers.ts'
 import type { Arch } from '../protocol/identifiers.ts'
+import type { AgentFile } from './files.ts'
 import type { Claimed } from './firmware.ts'
 import { uBootArchitecture } from './languages/u-boot.ts'
 
@@ -31,7 +32,7 @@ export type BootName =
   /** U-Boot on a processor that there are no agents for. */
   | { kind: 'unsupported'; language: 'u-boot'; processor: string }
   | { kind: 'raspberry-pi'; claimed: Claimed; file: string }
-  | { kind: 'agent'; arch: Arch; file: 'kernel' | 'initramfs' | 'fit' }
+  | { kind: 'agent'; arch: Arch; file: AgentFile }
   | { kind: 'loader'; file: string }
   | { kind: 'operator'; file: string }
 
@@ -123,10 +124,12 @@ function parseUBoot(name: string): BootName | undefined {
 }
 
 function parseAgent(name: string): BootName | undefined {
+  const unified = /^agent-(amd64|arm64)\.efi$/.exec(name)
+  if (unified !== null) return { kind: 'agent', arch: unified[1] as Arch, file: 'unified' }
   const match = /^agent\/(amd64|x86_64|arm64|aarch64)\/(kernel|initramfs|fit)$/.exec(name)
   const arch = architectures.get(match?.[1] ?? '')
   if (arch === undefined) return undefined
-  return { kind: 'agent', arch, file: match?.[2] as 'kernel' | 'initramfs' | 'fit' }
+  return { kind: 'agent', arch, file: match?.[2] as AgentFile }
 }
 
 function parseLoader(name: string): BootName | undefined {

@@ -17,6 +17,7 @@ import { firmwareFiles, readKernel } from './kernel.ts'
 import { type Architecture, type Lock, lockedPackages, parseLock } from './lock.ts'
 import { replaceFile } from './partial-file.ts'
 import { programsWithLibraries, unpackTree } from './tree.ts'
+import { readStub, unifiedKernelImage } from './uki.ts'
 
 export type Hardware = 'virtual' | 'server'
 
@@ -57,8 +58,17 @@ export type BuildAgentOptions = BuildOptions & {
   /** /etc/muster/config.json and /etc/muster/root.json. */
   config: Uint8Array
   trustedRoot: Uint8Array
+  /** Kernel arguments in the unified kernel image; other ways of booting bring their own. */
+  commandLine: string
   /** The agent as one ES module for `qjs`. */
   agentBundle: Uint8Array
+}
+
+export type BuiltAgent = BuiltImage & {
+  /** Path of the unified kernel image, which UEFI starts itself (uki.ts). */
+  unified: string
+  unifiedBytes: number
+  unifiedSha256: string
 }
 
 export type BuiltImage = {
@@ -76,11 +86,11 @@ export type BuiltImage = {
 }
 
 /**
- * Writes `kernel` and `initramfs` into `outDir`.
+ * Writes `kernel`, `initramfs` and `agent.efi`, which is both in one, into `outDir`.
  * @throws package-missing, download-failed as fetchPackages
  * @throws build-failed where the packages do not hold what the recipe needs
  */
-export async function buildAgent(options: BuildAgentOptions): Promise<BuiltImage> {
+export async function buildAgent(options: BuildAgentOptions): Promise<BuiltAgent> {
   const { arch, hardware } = options
   const lock = options.lock ?? (await readImagesLock())
   const sets = ['agent', `kernel-${hardware}`, ...(hardware === 'server' ? ['firmware'] : [])]
@@ -112,7 +122,33 @@ export async function buildAgent(options: BuildAgentOptions): Promise<BuiltImage
     plainFile('etc/muster/config.json', options.config),
     plainFile('etc/muster/root.json', options.trustedRoot),
   ])
-  return await writeImage(options.outDir, base, [settings], lock)
+  const image = await writeImage(options.outDir, base, [settings], lock)
+  return { ...image, ...(await writeUnified(options, base, [settings], lock)) }
+}
+
+async function writeUnified(
+  options: BuildAgentOptions,
+  base: Base,
+  more: readonly Buffer[],
+  lock: Lock,
+): Promise<Pick<BuiltAgent, 'unified' | 'unifiedBytes' | 'unifiedSha256'>> {
+  const { arch, commandLine } = options
+  const packages = lockedPackages(lock, ['stub'], arch)
+  const cacheDir = join(options.cacheDir, 'packages')
+  const [stub] = (await fetchPackages(packages, { ...options, cacheDir })).values()
+  const bytes = unifiedKernelImage({
+    arch,
+    stub: await readStub(stub!, arch),
+    kernel: base.kernel,
+    initramfs: Buffer.concat([base.initramfs, ...more]),
+    commandLine,
+    osRelease: { ID: 'muster-agent', NAME: 'Muster boot agent', PRETTY_NAME: 'Muster boot agent' },
+    kernelRelease: base.release,
+  })
+  const unified = join(options.outDir, 'agent.efi')
+  await replaceFile(unified, bytes)
+  const unifiedSha256 = createHash('sha256').update(bytes).digest('hex')
+  return { unified, unifiedBytes: bytes.length, unifiedSha256 }
 }
 
 export async function readImagesLock(): Promise<Lock> {

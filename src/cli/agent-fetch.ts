@@ -38,7 +38,14 @@ async function fetchAll(context: Context, mirror: string | undefined): Promise<v
   const agentBundle = await world.agentBundle()
   try {
     for (const arch of architectures) {
-      await buildAgent({ ...common, arch, config: nothing, trustedRoot: nothing, agentBundle })
+      await buildAgent({
+        ...common,
+        arch,
+        config: nothing,
+        trustedRoot: nothing,
+        commandLine: '',
+        agentBundle,
+      })
       await buildHello({ ...common, arch })
     }
     await fetchLoaders(common)

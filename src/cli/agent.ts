@@ -106,6 +106,7 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
     outDir: resolve(options.out),
     config: Buffer.from(JSON.stringify(settings, undefined, 2)),
     trustedRoot: readFileSync(options.root),
+    commandLine: config.image.arguments.join(' '),
     agentBundle: await world.agentBundle(),
     progress,
   })
@@ -113,6 +114,7 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
     [
       `${built.kernel}  ${bytes(built.kernelBytes)}  sha256:${built.kernelSha256}`,
       `${built.initramfs}  ${bytes(built.initramfsBytes)}  sha256:${built.initramfsSha256}`,
+      `${built.unified}  ${bytes(built.unifiedBytes)}  sha256:${built.unifiedSha256}`,
       `Linux ${built.kernelRelease}; believes no time before ${built.timeFloor}`,
     ].join('\n'),
   )

@@ -132,7 +132,8 @@ export const configSchema = z.strictObject({
       .describe('Architectures to make agent and hello image for'),
     arguments: z
       .array(z.string().regex(/^[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@-]*)?$/))
-      .default(['console=tty0', 'console=ttyS0,115200'])
+      // A console that a machine does not have is no harm: the first is its screen, the others are serial ports of boards and of PCs.
+      .default(['console=tty0', 'console=ttyAMA0,115200', 'console=ttyS0,115200'])
       .describe("Kernel arguments of the boot agent: its consoles, and what your hardware's kernel needs"),
   }),
   releases: section({

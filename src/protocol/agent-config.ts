@@ -50,6 +50,11 @@ export const agentConfig = z.object({
   origin: agentOrigin,
   /** Agent-plane URLs tried in order; empty: `muster.server=` on the kernel command line (safe: the key is pinned). */
   servers: z.array(z.string()),
+  /**
+   * Port of the agent plane on hosts that the DHCP lease names as one to boot from: asked after the others, for an agent that firmware
+   * starts without arguments (safe likewise). Left out: no such host is asked.
+   */
+  serverPort: z.optional(z.number().check(z.int(), z.gte(1), z.lte(65535))),
   /** Public keys of the agent plane: `sha256//<base64>`, curl's --pinnedpubkey form. */
   pins: z.array(z.string()),
   repository: z.string(),

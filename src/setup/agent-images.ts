@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto'
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { reachableHost } from '../boot/urls.ts'
 import { buildAgent, readImagesLock } from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { Progress } from '../builder/download.ts'
@@ -14,6 +15,7 @@ import type { Config } from '../config/schema.ts'
 import { type AgentConfig, type AgentPolicy, defaultArgumentPolicy } from '../protocol/agent-config.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import { agentBundle } from './agent-bundle.ts'
+import { ownHosts } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
 
 /** The configuration of an agent that comes over the network: it learns the server's address from the kernel command line. */
@@ -24,6 +26,7 @@ export function agentConfigFor(options: {
   timeFloor: string
   origin?: AgentConfig['origin']
   servers?: string[]
+  serverPort?: number
   /** What differs from the policy below. */
   policy?: Partial<AgentPolicy>
 }): AgentConfig {
@@ -31,6 +34,7 @@ export function agentConfigFor(options: {
     apiVersion: 'muster/v1',
     origin: options.origin ?? 'network',
     servers: options.servers ?? [],
+    ...(options.serverPort === undefined ? {} : { serverPort: options.serverPort }),
     pins: [options.pin],
     repository: options.repository,
     mirrors: [],
@@ -74,12 +78,15 @@ export async function makeAgents(options: {
           arch,
           timeFloor: lock.date,
           policy,
+          // 0 is a port that is chosen at each start, which no agent could know.
+          ...(config.agent.port === 0 ? {} : { serverPort: config.agent.port }),
         }),
         null,
         2,
       ),
     )
-    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, lock.date)
+    const commandLine = unifiedArguments(config)
+    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, lock.date, commandLine)
     if ((await readStamp(outDir)) === stamp) continue
     options.onMake(arch)
     await removeStamp(outDir)
@@ -92,12 +99,26 @@ export async function makeAgents(options: {
       outDir,
       config: settings,
       trustedRoot,
+      commandLine,
       agentBundle: bundle,
       progress: options.progress,
       signal: options.signal,
     })
     await writeFile(join(outDir, 'made-from'), stamp)
   }
+}
+
+/**
+ * Of an agent that firmware starts itself: no script passes it the server's address, so it has with it the advertised one, else all
+ * that this machine has now. A wrong one costs time and nothing else.
+ */
+function unifiedArguments(config: Config): string {
+  const { agent, image } = config
+  const urls = ownHosts(config).map(
+    (host) => `https://${reachableHost({ advertise: host, serverAddress: '' })}:${agent.port}`,
+  )
+  const server = agent.port === 0 || urls.length === 0 ? [] : [`muster.server=${urls.join(',')}`]
+  return [...image.arguments, ...server].join(' ')
 }
 
 /** @throws MusterError package-missing, download-failed, build-failed */

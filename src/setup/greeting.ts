@@ -2,11 +2,11 @@
  * What `npm start` prints: addresses, the lines a DHCP server needs and what to back up as soon as it listens; what is missing
  * and the next command when the preparation is over.
  */
-import { networkInterfaces } from 'node:os'
 import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
 import type { Missing } from './first-start.ts'
+import { ownHosts } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
 
 export type Greeting = {
@@ -107,23 +107,13 @@ export function dnsmasqLines(host: string, firmwarePort: number): string[] {
     `dhcp-boot=tag:!ipxe,tag:efi64,ipxe-amd64.efi,muster,${host}`,
     `dhcp-boot=tag:!ipxe,tag:arm64,ipxe-arm64.efi,muster,${host}`,
     'dhcp-option-force=tag:http64,60,HTTPClient',
-    `dhcp-boot=tag:http64,${http}/ipxe-amd64.efi`,
+    `dhcp-boot=tag:http64,${http}/agent-amd64.efi`,
     'dhcp-option-force=tag:httparm64,60,HTTPClient',
-    `dhcp-boot=tag:httparm64,${http}/ipxe-arm64.efi`,
+    `dhcp-boot=tag:httparm64,${http}/agent-arm64.efi`,
   ]
 }
 
 /** The host to print: the name that was given, the one address that is listened on, else one that others may reach. */
-function hostOf({ advertise, firmware }: Config): string {
-  if (advertise !== undefined) return advertise
-  return everyAddress.has(firmware.host) ? (ownAddress() ?? '127.0.0.1') : firmware.host
-}
-
-const everyAddress = new Set(['0.0.0.0', '::'])
-
-/** An address of this machine that others may reach: the first that is not loopback, IPv4 before IPv6. */
-function ownAddress(): string | undefined {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  const outside = all.filter(({ internal, address }) => !internal && !address.startsWith('fe80'))
-  return (outside.find(({ family }) => family === 'IPv4') ?? outside[0])?.address
+function hostOf(config: Config): string {
+  return ownHosts(config)[0] ?? '127.0.0.1'
 }

@@ -25,7 +25,9 @@ describe('which interface', () => {
     addInterface(world, 'aaa0', '52:54:00:00:00:01', true)
     const { lines } = await world.boot()
     expect(lines[0]).toBe('muster: network: eth0 has 10.0.2.15/24')
-    expect(world.read('udhcpc.log').toString()).toMatch(/^-i eth0 -f -n -q -t 6 -T 3 -s \S+\/run\/udhcpc\n$/)
+    expect(world.read('udhcpc.log').toString()).toMatch(
+      /^-i eth0 -f -n -q -t 6 -T 3 -O tftp -O bootfile -s \S+\/run\/udhcpc\n$/,
+    )
   })
 
   test('without BOOTIF the ones with a link first, until a DHCP server answers', async () => {
@@ -131,7 +133,19 @@ describe('what a DHCP server says', () => {
       gateway: '10.0.2.2',
       nameServers: ['10.0.2.3', '10.0.2.4'],
       leaseSeconds: 3600,
+      bootHosts: [],
     })
+  })
+
+  test('which hosts to boot from: the URL first, then next-server, option 66, and the DHCP server itself', () => {
+    const lease = (more: string) => parseLease(`ip=10.0.2.15\nmask=24\n${more}`)?.bootHosts
+    expect(
+      lease(
+        'serverid=10.0.2.2\ntftp=10.0.2.3\nsiaddr=10.0.2.4\nbootfile=http://10.0.2.5:8080/boot/agent-amd64.efi',
+      ),
+    ).toEqual(['10.0.2.5', '10.0.2.4', '10.0.2.3', '10.0.2.2'])
+    expect(lease('siaddr=0.0.0.0\nboot_file=undionly.kpxe\nserverid=10.0.2.2')).toEqual(['10.0.2.2'])
+    expect(lease('bootfile=http://10.0.2.5@evil/x\ntftp=$(reboot)\nboot_file=http://name/x')).toEqual([])
   })
 
   test('whatever it says, only addresses come out', () => {

@@ -37,6 +37,7 @@ const build = async (cacheDir: string, outDir: string) =>
     outDir: join(folder, outDir),
     config: Buffer.from('{"mine":true}'),
     trustedRoot: Buffer.from('{}'),
+    commandLine: 'console=ttyS0',
     agentBundle: Buffer.from(probe),
   })
 

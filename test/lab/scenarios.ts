@@ -2,5 +2,6 @@
 import type { Scenarios } from './scenario.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
+import { uefiScenarios } from './scenarios/uefi.ts'
 
-export const scenarios: Scenarios = { ...biosScenarios, ...dhcpScenarios }
+export const scenarios: Scenarios = { ...biosScenarios, ...dhcpScenarios, ...uefiScenarios }

@@ -1,10 +1,12 @@
 /**
- * A virtual PC with real firmware (SeaBIOS and QEMU's iPXE ROM) on QEMU's user network: no root, no bridge. The server on
- * the host's loopback is 10.0.2.2 to it. Software emulation, because a machine for CI has no KVM.
+ * A virtual machine with real firmware (firmware-kinds.ts), on QEMU's user network or on a tap of a lab's. On the user network there
+ * is no root and no bridge: the server on the host's loopback is 10.0.2.2 to it. Software emulation, because a machine for CI has
+ * no KVM.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
-import { skipReason, tool } from './tools.ts'
+import { type FirmwareKind, type FirmwareRow, firmwareKinds } from './firmware-kinds.ts'
+import { dataFile, skipReason, tool } from './tools.ts'
 
 export type VirtualMachine = AsyncDisposable & {
   /** Everything the serial console said so far. */
@@ -32,50 +34,82 @@ export type VirtualMachineOptions = {
   serial?: string
   /** Start of the machine's clock, `1970-01-01T00:00:00`; the host's time by default. */
   clock?: string
-  /** QEMU's network card; its option ROM must carry iPXE. */
+  /** SeaBIOS by default. */
+  firmware?: FirmwareKind
+  /** UEFI: whether its network stack tries PXE or HTTP Boot. Both by default, PXE first, which takes a minute to give up. */
+  road?: 'pxe' | 'http'
+  /** UEFI: a file of variables to start with instead of the factory's, for Secure Boot's keys. */
+  variables?: string
+  /** QEMU's network card. */
   card?: 'virtio-net-pci' | 'e1000' | 'e1000e'
 }
 
 const consoleCharsMax = 4_000_000
 
-/** @throws Error when QEMU is not there. */
+/** @throws Error when QEMU or the firmware is not there. */
 export function startVirtualMachine(options: VirtualMachineOptions): VirtualMachine {
-  const qemu = tool('qemu-system-x86_64')
-  if (qemu === undefined) throw new Error(skipReason('qemu-system-x86_64'))
+  const firmware = firmwareKinds[options.firmware ?? 'bios']
+  const qemu = tool(firmware.program)
+  if (qemu === undefined) throw new Error(skipReason(firmware.program))
   const { network, memoryMiB, mac, uuid, serial, clock, card = 'virtio-net-pci' } = options
   const smbios = [
     uuid === undefined ? [] : [`uuid=${uuid}`],
     serial === undefined ? [] : [`serial=${serial}`],
   ].flat()
+  // Under UEFI the order of boot devices is told by `bootindex`; the option ROM would bring iPXE's driver in front of the firmware's.
+  const nic = firmware.driver === 'firmware' ? `${card},romfile=,bootindex=0` : card
   const child = spawn(
     qemu,
     [
       ['-accel', 'tcg,thread=multi'],
-      ['-machine', 'pc,graphics=off'],
-      // An old processor without fast `rep movsb`: the emulator checks every single write to a page that once held code, and
-      // after a kexec most pages did, so copying by bytes costs half a minute.
-      ['-cpu', 'Nehalem'],
+      ['-machine', firmware.machine],
+      ['-cpu', firmware.processor],
       ['-smp', '1'],
       ['-m', String(memoryMiB)],
       ['-display', 'none'],
       ['-monitor', 'none'],
       ['-serial', 'stdio'],
-      ['-boot', 'n'],
       ['-no-reboot'],
       ['-device', 'virtio-rng-pci'],
+      ...firmwareArguments(firmware, options),
       [
         '-netdev',
         network.kind === 'user'
           ? `user,id=net0,bootfile=${network.bootUrl}`
           : `tap,id=net0,ifname=${network.name},script=no,downscript=no`,
       ],
-      ['-device', `${card},netdev=net0,mac=${mac}`],
+      ['-device', `${nic},netdev=net0,mac=${mac}`],
       ...(smbios.length === 0 ? [] : [['-smbios', `type=1,${smbios.join(',')}`]]),
       ...(clock === undefined ? [] : [['-rtc', `base=${clock}`]]),
     ].flat(),
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
   return watch(child)
+}
+
+function firmwareArguments(row: FirmwareRow, options: VirtualMachineOptions): string[][] {
+  const { road, variables } = options
+  const { flash, image, more = [] } = row
+  const uefi =
+    flash === undefined
+      ? []
+      : [
+          ['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${found(flash.code, row)}`],
+          [
+            '-drive',
+            `if=pflash,unit=1,format=raw,snapshot=on,file=${variables ?? found(flash.variables, row)}`,
+          ],
+          // EDK2 asks by IPv6 too, for minutes, where nobody answers (OvmfPkg, PxeBcPcdProducerLib).
+          ['-fw_cfg', 'name=opt/org.tianocore/IPv6PXESupport,string=n'],
+          ...(road === 'http' ? [['-fw_cfg', 'name=opt/org.tianocore/IPv4PXESupport,string=n']] : []),
+        ]
+  return [...uefi, image === undefined ? [] : ['-bios', found(image, row)], [...more]]
+}
+
+function found(path: string, { about, data = '' }: FirmwareRow): string {
+  const file = dataFile(path)
+  if (file === undefined) throw new Error(`${about} is missing: ${skipReason(data)}`)
+  return file
 }
 
 function watch(child: ChildProcess): VirtualMachine {

@@ -14,6 +14,7 @@ import type { MachineEvent } from '../../src/machines/records.ts'
 import { type Running, serve } from '../../src/serve.ts'
 import { standBetween } from './between.ts'
 import { type Fault, faults } from './faults.ts'
+import { firmwareKinds } from './firmware-kinds.ts'
 import { toVictim } from './victim.ts'
 import { startVirtualMachine, type VirtualMachine, type VirtualMachineOptions } from './virtual-machine.ts'
 
@@ -22,11 +23,15 @@ export type WholeBootOptions = {
   settings?: Readonly<Record<string, string>>
   fault?: string
   network?: VirtualMachineOptions['network']
+  /** Its firmware, network card and the like; SeaBIOS by default. */
+  machine?: Pick<VirtualMachineOptions, 'firmware' | 'road' | 'variables' | 'card'>
   memoryMiB?: number
   mac?: string
   /** Where Debian packages and finished images are kept between runs. */
   cache?: string
   timeoutMs?: number
+  /** Prints each line of the machine's console. */
+  showConsole?: boolean
   log?: Log
   /** Boots from this server, which runs already, instead of a throwaway one. Without faults. */
   attach?: ApiClient
@@ -78,9 +83,11 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
       mac,
       uuid: '6d757374-6572-4b6f-8000-5254006d7501',
       serial: 'MUSTER-TEST-1',
+      ...options.machine,
       ...(fault?.clock === undefined ? {} : { clock: fault.clock }),
     }),
   )
+  if (options.showConsole === true) machine.onLine((line) => print(`| ${line}`))
   const end = await watch(machine, events, fault, timeoutMs)
   return { ...end, events, console: machine.console(), ...measures(events, started), agent: server.agent }
 }
@@ -125,7 +132,9 @@ type BootServer = {
 async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions): Promise<BootServer> {
   const folder = await mkdtemp(join(tmpdir(), 'muster-boot-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
+  const { arch } = firmwareKinds[options.machine?.firmware ?? 'bios']
   const flags: Record<string, string> = {
+    'image.architectures': arch,
     data: join(folder, 'data'),
     cache: options.cache ?? join(import.meta.dirname, '../../.cache/muster'),
     'firmware.host': '127.0.0.1',
@@ -149,7 +158,7 @@ async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions)
   if (missing.length > 0) {
     throw new Error(missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
   }
-  const size = async (name: string) => (await stat(join(running.paths.boot, 'agent/amd64', name))).size
+  const size = async (name: string) => (await stat(join(running.paths.boot, 'agent', arch, name))).size
   return {
     firmwarePort: running.ports.firmware,
     agent: { kernelBytes: await size('kernel'), initramfsBytes: await size('initramfs') },

@@ -9,11 +9,11 @@ import { createSession, type Session } from '../session.ts'
 import { agentVersion } from '../version.ts'
 
 /**
- * The servers are tried in order; the first that answers keeps the session.
+ * The servers (agent-plane URLs) are tried in order; the first that answers keeps the session.
  * @throws MusterError `server-pin` when one of them shows a wrong key and none answers, else `server-unreachable`,
  * `server-refused`
  */
-export async function hello(agent: Agent): Promise<Session> {
+export async function hello(agent: Agent, servers: readonly string[]): Promise<Session> {
   const { crypto, settings } = agent
   const key = crypto.createSigningKey()
   const nonce = toHex(crypto.randomBytes(32))
@@ -27,7 +27,7 @@ export async function hello(agent: Agent): Promise<Session> {
     nonce,
   }
   const body = jsonBytes(request)
-  const { server, answer } = await firstAnswer(agent, body)
+  const { server, answer } = await firstAnswer(agent, servers, body)
   const reply = helloReply.safeParse(answer)
   if (!reply.success)
     throw new MusterError(
@@ -50,10 +50,14 @@ export async function hello(agent: Agent): Promise<Session> {
   })
 }
 
-async function firstAnswer(agent: Agent, body: Uint8Array): Promise<{ server: string; answer: unknown }> {
-  const { settings, limits } = agent
+async function firstAnswer(
+  agent: Agent,
+  servers: readonly string[],
+  body: Uint8Array,
+): Promise<{ server: string; answer: unknown }> {
+  const { limits } = agent
   const errors: unknown[] = []
-  for (const server of settings.servers) {
+  for (const server of servers) {
     const request = { server, path: '/agent/v1/hello', body, attempts: limits.requestAttempts }
     try {
       return { server, answer: await post(agent, { ...request, maxSeconds: limits.requestSeconds }) }

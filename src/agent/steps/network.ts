@@ -13,6 +13,8 @@ import { asciiText, printable } from '../text.ts'
 export type Network = {
   /** The interface with the address: `eth0`, or `eth0.<vlan>`. */
   name: string
+  /** Hosts that DHCP named as one to boot from. */
+  bootHosts: readonly string[]
   /** Asks for the lease again once half of it is over; a machine may wait days for its approval. */
   renewIfDue(): Promise<void>
 }
@@ -44,6 +46,7 @@ export async function network(agent: Agent): Promise<Network> {
     let askedAtMs = host.now()
     return {
       name: used,
+      bootHosts: address === 'ipv6' ? [] : address.bootHosts,
       async renewIfDue() {
         if (address === 'ipv6' || address.leaseSeconds === undefined) return
         if (host.now() - askedAtMs < address.leaseSeconds * 500) return
@@ -120,7 +123,7 @@ async function dhcp(agent: Agent, name: string): Promise<Address | undefined> {
   await host.writeFile(scriptPath, encodeUtf8(leaseScript(leasePath)), 0o700)
   await host.remove(leasePath)
   const attempts = ['-t', String(limits.dhcpAttempts), '-T', String(limits.dhcpAttemptSeconds)]
-  const options = ['-f', '-n', '-q', ...attempts, '-s', scriptPath]
+  const options = ['-f', '-n', '-q', ...attempts, '-O', 'tftp', '-O', 'bootfile', '-s', scriptPath]
   const { status } = await run(host, ['udhcpc', '-i', name, ...options])
   if (status !== 0) return undefined
   return parseLease(asciiText(await host.readFile(leasePath, 4096)))

@@ -1,0 +1,53 @@
+/** One machine of a lab, from its firmware's first packet until it joined. */
+import { bootWholly, type WholeBoot, type WholeBootOptions } from '../support/whole-boot.ts'
+import { documentedDhcpLines } from './dhcp-lines.ts'
+import { makeBridge, startDnsmasq } from './network.ts'
+
+/** A server that machines of the bridge reach, on the ports that firmware knows. */
+export const labSettings = {
+  'firmware.host': '0.0.0.0',
+  'agent.host': '0.0.0.0',
+  'tftp.host': '0.0.0.0',
+  'tftp.port': '69',
+  'firmware.port': '8080',
+  'agent.port': '8443',
+  'tftp.enabled': 'true',
+}
+
+export type Join = Omit<WholeBootOptions, 'network' | 'print'> & {
+  /** dnsmasq's boot lines; those of docs/dhcp.md by default. */
+  dhcp?: string[]
+  /** What the console must have said on the way, in this order: which road the machine took. */
+  road: readonly (string | RegExp)[]
+}
+
+/** @throws Error when the machine does not join, or comes by another road */
+export async function joins(options: Join): Promise<WholeBoot> {
+  const { dhcp = documentedDhcpLines(), road, settings, ...rest } = options
+  const [tap] = makeBridge(1)
+  await using _dhcp = await startDnsmasq(dhcp)
+  const result = await bootWholly({
+    mac: '52:54:00:77:00:01',
+    timeoutMs: 400_000,
+    // `LAB_CONSOLE=1 npm run lab -- SCENARIO` shows what a person at the machine would see.
+    showConsole: process.env['LAB_CONSOLE'] === '1',
+    ...rest,
+    settings: { ...labSettings, ...settings },
+    network: { kind: 'tap', name: tap as string },
+    print: console.log,
+  })
+  if (result.outcome !== 'joined') throw new Error(`the machine did not join: ${result.cause}`)
+  checkRoad(result.console, road)
+  return result
+}
+
+/** @throws Error naming the first sign that is missing after those before it */
+export function checkRoad(console: string, road: readonly (string | RegExp)[]): void {
+  let rest = console
+  for (const sign of road) {
+    const at = typeof sign === 'string' ? rest.indexOf(sign) : rest.search(sign)
+    if (at < 0)
+      throw new Error(`the machine joined by another road: its console does not say ${sign} where it should`)
+    rest = rest.slice(at + 1)
+  }
+}
