@@ -2,9 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createBootFiles } from './boot/files.ts'
-import { createBootSource, type FirmwareActivity } from './boot/source.ts'
-import { createUnknownFiles } from './boot/unknown-files.ts'
+import { type BootFiles, createBootFiles } from './boot/files.ts'
+import type { DecideFirmware } from './boot/firmware.ts'
+import { type BootSource, createBootSource } from './boot/source.ts'
+import { createUnknownFiles, type UnknownFiles } from './boot/unknown-files.ts'
 import type { LoadedConfig } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { createAdminPlane } from './http/admin.ts'
@@ -18,6 +19,7 @@ import type { Releases } from './releases/releases.ts'
 import { type AdminFacts, adminDeciders } from './setup/admin-deciders.ts'
 import { prepareDataFolder } from './setup/data-folder.ts'
 import { createDeciders } from './setup/deciders.ts'
+import { toFirmwareNote } from './setup/firmware-notes.ts'
 import type { Missing } from './setup/first-start.ts'
 import { type Greeting, greeting } from './setup/greeting.ts'
 import { databaseLimitsOf } from './setup/limits.ts'
@@ -51,8 +53,6 @@ export type ServeOptions = {
   log: Log
   /** Lines for the person who started it: progress, addresses, what is missing. */
   print(line: string): void
-  /** Called for each script, loader and file that firmware was given over TFTP and HTTP. */
-  onFirmwareActivity?: (activity: FirmwareActivity) => void
   now?: () => Date
   random?: (bytes: number) => Uint8Array
 }
@@ -99,14 +99,6 @@ export async function serve(options: ServeOptions): Promise<Running> {
 
   const unknown = createUnknownFiles({ limits: config.unknownFiles, now })
   const files = createBootFiles({ bootDirectory: paths.boot, operatorDirectory: config.files })
-  const boot = createBootSource({
-    ...{ files, unknown, now },
-    advertise: config.advertise,
-    agentArguments: config.image.arguments,
-    decide: deciders.decideFirmware,
-    ports: () => ports,
-    ...(options.onFirmwareActivity && { onActivity: options.onFirmwareActivity }),
-  })
 
   // Who listens.
   const facts = { ...deciders, config, paths, tls, ports, blobs, missing, unknown, files, startedAt: now() }
@@ -114,7 +106,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
     await listen({
       ...deciders,
       ...{ config, paths, tls, log, ports },
-      boot,
+      boot: bootSource({ ...deciders, config, files, unknown, ports, now }),
       content: createReleaseContent({ releases, store }),
       dhcp: { leases: createDhcpLeases(database), now: () => now().getTime(), random },
       createAdmin: () => adminPlane({ ...facts, registries: registries.client }, token, log),
@@ -131,6 +123,27 @@ export async function serve(options: ServeOptions): Promise<Running> {
     ...{ config, paths, tls, ports, machines, releases, blobs, missing, prepared },
     [Symbol.asyncDispose]: () => started.disposeAsync(),
   }
+}
+
+/** Tells the timeline of what it gives. */
+function bootSource(parts: {
+  config: Config
+  decideFirmware: DecideFirmware
+  machines: Machines
+  files: BootFiles
+  unknown: UnknownFiles
+  ports: Ports
+  now: () => Date
+}): BootSource {
+  const { config, decideFirmware, files, machines, now, ports, unknown } = parts
+  return createBootSource({
+    ...{ files, unknown, now },
+    advertise: config.advertise,
+    agentArguments: config.image.arguments,
+    decide: decideFirmware,
+    ports: () => ports,
+    onActivity: (activity) => machines.noteFirmware(toFirmwareNote(activity)),
+  })
 }
 
 /** A start that was killed before it could say this leaves it to the next one, with a token that nobody has seen either. */

@@ -36,6 +36,8 @@ export type FirmwareActivity = Claimed & {
   what: 'script' | 'loader' | 'kernel' | 'initramfs' | 'firmware' | 'file'
   /** The name that was asked for. */
   detail: string
+  /** Of a script: what it does. */
+  gives?: Given['give'] | undefined
 }
 
 export type BootSource = {
@@ -53,6 +55,8 @@ const iPxeArchitectures = new Map<string, Arch>([
   ['x86_64', 'amd64'],
   ['arm64', 'arm64'],
 ])
+
+type LookedUp = Pick<FirmwareActivity, 'what' | 'gives'> & { file: BootFile; claimed?: Claimed }
 
 export function createBootSource(options: {
   /** Host that machines reach this server at; undefined: the address they came to. */
@@ -81,22 +85,24 @@ export function createBootSource(options: {
     what: FirmwareActivity['what'],
     detail: string,
     claimed: Claimed = {},
+    gives?: Given['give'],
   ): void {
     const { address, over } = client
-    options.onActivity?.({ at: now(), ...claimed, address, over, what, detail: printable(detail) })
+    options.onActivity?.({ at: now(), ...claimed, address, over, what, detail: printable(detail), gives })
   }
 
   async function script(
     name: Extract<BootName, { kind: 'script' }>,
     client: BootClient,
-  ): Promise<Uint8Array> {
+  ): Promise<{ file: BootFile; gives: Given['give'] }> {
     const { arch, claimed, language } = name
     const given = await decide({ claimed, arch, address: client.address })
     // A better name follows: the machine's MAC address.
     if (name.search === true && given.machine === undefined) throw notFound('a machine of this UUID')
     const context = contextFor(client, claimed.mac)
-    if (language === 'u-boot') return uBootScript(given, context)
-    return Buffer.from(language === 'grub' ? grubScript(given, context) : pxelinuxConfig(given, context))
+    const write = { grub: grubScript, pxelinux: pxelinuxConfig, 'u-boot': uBootScript }[language]
+    const written = write(given, context)
+    return { file: inMemory(typeof written === 'string' ? Buffer.from(written) : written), gives: given.give }
   }
 
   async function raspberryPi(
@@ -133,17 +139,17 @@ export function createBootSource(options: {
   }
 
   /** What a name leads to, what to call it in the timeline, and whose it is. */
-  async function lookUp(text: string, client: BootClient) {
+  async function lookUp(text: string, client: BootClient): Promise<LookedUp> {
     const name = parseBootName(text)
     switch (name?.kind) {
       case 'first':
         return { what: 'script' as const, file: await firstScript(name.language, client) }
       case 'script':
-        return { what: 'script' as const, claimed: name.claimed, file: inMemory(await script(name, client)) }
+        return { what: 'script' as const, claimed: name.claimed, ...(await script(name, client)) }
       case 'unsupported': {
         const reason = `there is no agent for ${name.processor}`
         const bytes = uBootScript({ give: 'skip', reason }, contextFor(client, undefined))
-        return { what: 'script' as const, file: inMemory(bytes, 'application/octet-stream') }
+        return { what: 'script' as const, gives: 'skip' as const, file: inMemory(bytes) }
       }
       case 'raspberry-pi': {
         const { claimed, file } = name
@@ -165,8 +171,8 @@ export function createBootSource(options: {
   return {
     async open(text, client) {
       try {
-        const { claimed, file, what } = await lookUp(text, client)
-        tell(client, what, text, claimed)
+        const { claimed, file, gives, what } = await lookUp(text, client)
+        tell(client, what, text, claimed, gives)
         return file
       } catch (error) {
         const code = errorCodeOf(error)
@@ -186,7 +192,7 @@ export function createBootSource(options: {
       const arch = buildarch === '' ? undefined : iPxeArchitectures.get(buildarch)
       if (arch === undefined && buildarch !== '') return skip(`there is no agent for ${buildarch}`)
       const given = await decide({ claimed, arch, address: client.address })
-      tell(client, 'script', 'ipxe', claimed)
+      tell(client, 'script', 'ipxe', claimed, given.give)
       if (isURoot(client.userAgent)) return uRootScript(given, context)
       return ipxeScript(given, context, choiceOf(query['choice']))
     },
@@ -196,7 +202,7 @@ export function createBootSource(options: {
       if (mac === undefined) throw notFound(text)
       const given = await decide({ claimed: { mac }, address: client.address })
       if (given.give === 'skip') throw notFound(text, given.reason)
-      tell(client, 'script', 'pixiecore', { mac })
+      tell(client, 'script', 'pixiecore', { mac }, given.give)
       return pixiecoreAnswer(given, contextFor(client, mac), `http://${hostFor(client)}:${ports().firmware}`)
     },
   }

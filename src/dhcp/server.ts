@@ -10,7 +10,7 @@ import { broadcastAddress, macText } from './address.ts'
 import type { DhcpClient } from './client.ts'
 import type { Engine, Peer, Port } from './engine.ts'
 import { dgramEngine } from './engines/dgram.ts'
-import { messageTypeOf } from './intent.ts'
+import { addressIn, messageTypeOf } from './intent.ts'
 import type { Decision } from './lessor.ts'
 import type { DhcpLimits } from './limits.ts'
 import { messageName, messageTypes, options } from './options.ts'
@@ -28,6 +28,8 @@ export type Answered = {
   reply: string | undefined
   address: string | undefined
   file: string | undefined
+  /** What a REQUEST names as the client's own, whoever gave it. */
+  wanted: string | undefined
   because: readonly string[]
 }
 
@@ -254,6 +256,7 @@ class Server implements DhcpServer {
       reply: type === undefined ? undefined : messageName(type),
       address: reply === undefined || reply.yiaddr === '0.0.0.0' ? undefined : reply.yiaddr,
       file: reply === undefined || reply.file === '' ? undefined : reply.file,
+      wanted: wantedAddress(request),
       because,
     }
     const fields = { mac: macText(request.chaddr), client: client?.what, ...answered }
@@ -261,4 +264,13 @@ class Server implements DhcpServer {
     else log.info(fields, `DHCP ${asked} answered`)
     if (client !== undefined) onAnswer?.({ client, ...answered })
   }
+}
+
+/** The client has it, or will in a moment: whoever gave it. */
+function wantedAddress(request: DhcpPacket): string | undefined {
+  if (messageTypeOf(request) !== messageTypes.request) return undefined
+  return (
+    addressIn(request, options.requestedAddress) ??
+    (request.ciaddr === '0.0.0.0' ? undefined : request.ciaddr)
+  )
 }

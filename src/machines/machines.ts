@@ -57,6 +57,8 @@ export type Machines = Directory & {
   recordUnverified: RecordUnverified
   /** What firmware asked for, before anybody said hello. Never fails. */
   noteFirmware(note: FirmwareNote): void
+  /** This address is of the firmware with this MAC address, as far as anybody can say. */
+  learnFirmwareAddress(address: string, mac: string): void
   /** The token of the plan file report.json for this boot. Never log it. */
   reportToken(bootId: string): string
   /** @throws report-refused */
@@ -75,7 +77,7 @@ export type Machines = Directory & {
   subscribe(listener: EventListener): () => void
   /** Ends silent boots; call it every minute or so. */
   sweep(): Promise<number>
-  /** Says of boots that stand still why, once for each step; call it more often than the shortest of the times. */
+  /** Says of boots that stand still, and of firmware that gets no further, why, once for each step; call it more often than the shortest of the times. */
   sweepStalled(options: { expectedMs: ExpectedMs; facts: StallFacts }): Promise<number>
   profiles: {
     list(): Promise<Profile[]>
@@ -141,6 +143,7 @@ export function createMachines(options: {
     recordSkip: (boot, reason) => recordSkip(context, boot, reason),
     recordUnverified: createUnverifiedRecorder({ timeline, rateKeysMax: limits.rateKeysMax, now }),
     noteFirmware: firmware.note,
+    learnFirmwareAddress: firmware.learn,
     reportToken: (bootId) => createReportToken(reportSecret, bootId),
     report: (report) => acceptReport({ ...context, reportSecret, refusals }, report),
     async findClaimed(claimed) {
@@ -157,7 +160,8 @@ export function createMachines(options: {
     events: timeline.list,
     subscribe: timeline.subscribe,
     sweep: () => sweepBoots(context),
-    sweepStalled: (options) => sweepStalled(context, options),
+    sweepStalled: async (options) =>
+      (await firmware.sweepStalled(options)) + (await sweepStalled(context, options)),
     profiles: {
       list: profiles.list,
       get: async (name) => (await profiles.get(name)) ?? noProfile(name),

@@ -21,7 +21,7 @@ export type DhcpOptions = {
   config: Config
   /** Those that are listened on by now. */
   ports: { firmware: number; tftp: number | undefined }
-  machines: Pick<Machines, 'find' | 'noteFirmware'>
+  machines: Pick<Machines, 'find' | 'noteFirmware' | 'learnFirmwareAddress'>
   leases: LeaseStore
   log: Log
   /** Milliseconds since 1970. */
@@ -126,9 +126,11 @@ async function nameOf(machines: Pick<Machines, 'find'>, mac: string): Promise<st
 }
 
 /** A line of a machine's timeline for what its firmware was told. */
-function noteOf(answered: Answered, machines: Pick<Machines, 'noteFirmware'>): void {
-  const { address, asked, because, client, file, reply } = answered
-  if (client.kind === 'other' || client.mac === undefined) return
+function noteOf(answered: Answered, machines: Pick<Machines, 'noteFirmware' | 'learnFirmwareAddress'>): void {
+  const { address, asked, because, client, file, reply, wanted } = answered
+  if (client.mac === undefined) return
+  if (wanted !== undefined) machines.learnFirmwareAddress(wanted, client.mac)
+  if (client.kind === 'other') return
   // What another server is asked is its business; a REQUEST tells nothing new where we gave no address.
   if (reply === undefined && asked !== 'DISCOVER') return
   const told = [address, file].filter((part) => part !== undefined).join(', ')

@@ -70,10 +70,8 @@ describe('the same answer in every language', () => {
 describe('iPXE', () => {
   test('is sent back to the server that it came from, by TFTP under the name that it knows it by', async () => {
     const world = createSourceWorld()
-    expect(await world.text('autoexec.ipxe')).toContain(
-      `chain --replace http://\${next-server}:8080/boot/ipxe?mac=\${netX/mac:hexhyp}`,
-    )
-    expect(await world.text('autoexec.ipxe', { over: 'http' })).toContain('chain --replace ipxe?mac=')
+    expect(await world.text('autoexec.ipxe')).toContain(`set muster-base http://\${next-server}:8080/boot/\n`)
+    expect(await world.text('autoexec.ipxe', { over: 'http' })).toContain('set muster-base \n')
     const advertised = createSourceWorld({ advertise: 'boot.example.net' })
     expect(await advertised.text('autoexec.ipxe')).toContain('http://boot.example.net:8080/boot/ipxe')
   })
@@ -165,6 +163,7 @@ describe('what is remembered', () => {
         over: 'tftp',
         what: 'script',
         detail: `pxelinux.cfg/01-${named}`,
+        gives: 'agent',
       },
       expect.objectContaining({ what: 'kernel', over: 'http', detail: 'agent/amd64/kernel' }),
       expect.objectContaining({ what: 'loader', detail: 'undionly.kpxe' }),

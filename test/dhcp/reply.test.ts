@@ -52,8 +52,8 @@ describe('a ProxyDHCP answer', () => {
       type: 'OFFER',
       yiaddr: '0.0.0.0',
       siaddr: server,
-      file: `http://${server}:8080/boot/ipxe-amd64.efi`,
-      options: [`54 ${server}`, '60 "HTTPClient"', `67 "http://${server}:8080/boot/ipxe-amd64.efi"`, nobody],
+      file: `http://${server}:8080/boot/agent-amd64.efi`,
+      options: [`54 ${server}`, '60 "HTTPClient"', `67 "http://${server}:8080/boot/agent-amd64.efi"`, nobody],
     })
   })
 
@@ -201,10 +201,10 @@ describe("a server's answer", () => {
   test('UEFI HTTP Boot gets class, URL and name servers with its address', async () => {
     expect(await served('ovmf-http-8-67-type1')).toEqual({
       ...{ type: 'OFFER', yiaddr: '10.9.0.50', siaddr: server },
-      file: `http://${server}:8080/boot/ipxe-amd64.efi`,
+      file: `http://${server}:8080/boot/agent-amd64.efi`,
       options: [
         ...[`54 ${server}`, ...times, ...network, '28 10.9.0.255', '60 "HTTPClient"'],
-        ...[`67 "http://${server}:8080/boot/ipxe-amd64.efi"`, nobody],
+        ...[`67 "http://${server}:8080/boot/agent-amd64.efi"`, nobody],
       ],
     })
   })
@@ -272,7 +272,7 @@ describe("a server's answer", () => {
   test('`advertise` names the host of URLs; an address there is also the next server', async () => {
     const asked = vector('ovmf-http-8-67-type1')
     expect((await site({ advertise: 'boot.example' }).ask(asked)).reply).toMatchObject({
-      file: 'http://boot.example:8080/boot/ipxe-amd64.efi',
+      file: 'http://boot.example:8080/boot/agent-amd64.efi',
       siaddr: server,
     })
     const rom = vector('ovmf-full-0-67-type1')

@@ -20,7 +20,7 @@ import { judgeTftp, measureTftp } from '../../src/doctor/tftp-read.ts'
 import { MusterError } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
 import { encodePacket, parsePacket } from '../../src/tftp/packet.ts'
-import { createTftpServer } from '../../src/tftp/server.ts'
+import { startTftpServer } from '../../src/tftp/start.ts'
 import { Segment } from '../dhcp/segment.ts'
 import { poolOf, site } from '../dhcp/world.ts'
 
@@ -189,7 +189,8 @@ describe('trouble 3: TFTP does not come through', () => {
     )
   })
   test('our own server is read, and that port 69 is not its port is said', async () => {
-    const server = createTftpServer({
+    const server = await startTftpServer({
+      engine: 'dgram',
       log: silentLog,
       open: async ({ filename }) => {
         if (filename !== 'autoexec.ipxe') throw new MusterError('file-not-found', 'no')

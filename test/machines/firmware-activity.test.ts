@@ -105,6 +105,129 @@ describe('what firmware did before a hello', () => {
   })
 })
 
+describe('what came from an address', () => {
+  const address = '192.0.2.77'
+  const loader = {
+    address,
+    step: 'loader' as const,
+    over: 'tftp' as const,
+    message: 'TFTP: fetched undionly.kpxe',
+  }
+  const script = {
+    address,
+    mac,
+    step: 'script' as const,
+    over: 'http' as const,
+    message: 'HTTP: read its script',
+  }
+  const beginning = async (of: string | string[] = mac) => {
+    const { boot } = await hello(of)
+    const events = await world.machines.events({ bootId: boot.id })
+    return events.filter(({ kind }) => kind === 'firmware').map(({ message }) => message)
+  }
+  beforeEach(async () => {
+    world = await createWorld()
+  })
+
+  test('before anybody said whose it is, is told once the script says so, with its own time', async () => {
+    world.machines.noteFirmware(loader)
+    world.pass(4000)
+    world.machines.noteFirmware(script)
+    const { boot } = await hello()
+    const events = await world.machines.events({ bootId: boot.id })
+    expect(events.slice(0, 2).map(({ at, message }) => [at.slice(11, 19), message])).toEqual([
+      ['08:00:00', 'TFTP: fetched undionly.kpxe'],
+      ['08:00:04', 'HTTP: read its script'],
+    ])
+  })
+
+  test('that DHCP gave is the machine that asked for it', async () => {
+    world.machines.learnFirmwareAddress(address, mac)
+    world.machines.noteFirmware(loader)
+    expect(await beginning()).toEqual(['TFTP: fetched undionly.kpxe'])
+  })
+
+  test('is not of the machine that had this address a while ago', async () => {
+    world.machines.learnFirmwareAddress(address, mac)
+    world.pass(901_000)
+    world.machines.noteFirmware(loader)
+    expect(await beginning()).toEqual([])
+  })
+
+  test('is of the next machine that gets it', async () => {
+    const other = '52:54:00:00:00:02'
+    world.machines.learnFirmwareAddress(address, mac)
+    world.machines.learnFirmwareAddress(address, other)
+    world.machines.noteFirmware(loader)
+    expect(await beginning()).toEqual([])
+    expect(await beginning(other)).toEqual(['TFTP: fetched undionly.kpxe'])
+  })
+})
+
+describe('firmware that gets no further', () => {
+  const seconds = { dhcp: 30, loader: 60, script: 60, kernel: 300 }
+  const others = ['hello', 'network', 'approval', 'plan', 'metadata', 'manifest', 'blobs', 'kexec', 'report']
+  const expectedMs = Object.fromEntries([
+    ...Object.entries(seconds).map(([step, count]) => [step, count * 1000]),
+    ...others.map((step) => [step, 1e9]),
+  ])
+  const facts = { hardware: 'virtual' as const, ports: { firmware: 8080, agent: 8443, tftp: 69 } }
+  const sweep = () => world.machines.sweepStalled({ expectedMs, facts })
+  const stalls = async () =>
+    (await world.machines.events({})).filter(({ kind }) => kind === 'stalled').map(({ message }) => message)
+  beforeEach(async () => {
+    world = await createWorld()
+  })
+
+  test('is said with the likely cause, once, also of a machine that nobody knows', async () => {
+    world.machines.noteFirmware(dhcp())
+    world.pass(29_000)
+    expect(await sweep()).toBe(0)
+    world.pass(3000)
+    expect(await sweep()).toBe(1)
+    world.pass(60_000)
+    world.machines.noteFirmware(dhcp())
+    world.pass(60_000)
+    expect(await sweep()).toBe(0)
+    const [message, ...more] = await stalls()
+    expect(more).toEqual([])
+    expect(message).toMatch(
+      /^52:54:00:00:00:01: nothing was heard for 32 s after 'dhcp': .*UDP port 69 is blocked/,
+    )
+  })
+
+  test('is said again at the next step, and of the next boot', async () => {
+    world.machines.noteFirmware(dhcp())
+    world.pass(31_000)
+    await sweep()
+    world.machines.noteFirmware({ mac, step: 'loader', over: 'tftp', message: 'TFTP: fetched undionly.kpxe' })
+    world.pass(61_000)
+    expect(await sweep()).toBe(1)
+    world.pass(3_600_000)
+    world.machines.noteFirmware(dhcp())
+    world.pass(31_000)
+    expect(await sweep()).toBe(1)
+    expect((await stalls()).map((message) => /after '(\w+)'/.exec(message)?.[1])).toEqual([
+      'dhcp',
+      'loader',
+      'dhcp',
+    ])
+  })
+
+  test('is none that was told to go on to its disk, nor one whose agent said hello', async () => {
+    world.machines.noteFirmware({
+      mac,
+      step: 'script',
+      final: true,
+      message: 'read its script, which goes on',
+    })
+    world.machines.noteFirmware(dhcp('x', '52:54:00:00:00:02'))
+    await hello('52:54:00:00:00:02')
+    world.pass(1_000_000)
+    expect(await sweep()).toBe(0)
+  })
+})
+
 describe('a flood of invented addresses', () => {
   test('forgets the oldest, keeps a bounded number of each, and writes nothing', async () => {
     world = await createWorld({ limits: { firmwareMacsMax: 10, firmwareNotesPerMacMax: 3 } })
