@@ -15,15 +15,18 @@ import { readFile } from 'node:fs/promises'
 const discardPort = 9
 const completeFlag = 0x2
 
-export type InUse = (address: string) => Promise<boolean>
+/** @param client MAC address of who is to get it: that it still has the address itself is no conflict. */
+export type InUse = (address: string, client: string) => Promise<boolean>
 
 export function createInUse(options: { waitMs: number; arpTable?: string; port?: number }): InUse {
   const { arpTable = '/proc/net/arp', port = discardPort, waitMs } = options
-  return async (address) => {
+  return async (address, client) => {
     if (waitMs === 0) return false
-    const before = await isInArpTable(arpTable, address)
-    if (await answers({ address, port, waitMs })) return true
-    return !before && (await isInArpTable(arpTable, address))
+    const before = await hardwareAddressOf(address, arpTable)
+    const answered = await answers({ address, port, waitMs })
+    const after = await hardwareAddressOf(address, arpTable)
+    if (after === client) return false
+    return answered || (before === undefined && after !== undefined)
   }
 }
 
@@ -54,12 +57,14 @@ function answers({
   })
 }
 
-/** proc(5), /proc/net/arp: address, type, flags, hardware address, mask, device. */
-async function isInArpTable(path: string, address: string): Promise<boolean> {
+/**
+ * proc(5), /proc/net/arp: address, type, flags, hardware address, mask, device. Undefined while nobody has answered for it.
+ */
+async function hardwareAddressOf(address: string, path: string): Promise<string | undefined> {
   const table = await readFile(path, 'utf8').catch(() => '')
   for (const line of table.split('\n')) {
-    const [ip, , flags] = line.split(/\s+/)
-    if (ip === address) return (Number(flags) & completeFlag) !== 0
+    const [ip, , flags, hardwareAddress] = line.split(/\s+/)
+    if (ip === address && (Number(flags) & completeFlag) !== 0) return hardwareAddress
   }
-  return false
+  return undefined
 }

@@ -134,7 +134,7 @@ export class Lessor {
       const proposal = pool.propose(key, wanted, nowMs)
       if ('refused' in proposal) return silent(client, [...because, proposal.refused])
       const address = toText(proposal.lease.address)
-      if (proposal.fresh && (await this.#options.inUse(address))) {
+      if (proposal.fresh && (await this.#options.inUse(address, key))) {
         this.#options.log.warn(
           { address, client: key },
           'an address that was to be offered is in use by somebody else',

@@ -13,9 +13,9 @@ export const status = z.object({
   data: z.string().describe('The data folder'),
   planes: z.array(
     z.object({
-      name: z.string().describe('firmware, tftp, agent, admin'),
+      name: z.string().describe('firmware, tftp, dhcp, agent, admin'),
       url: z.string(),
-      note: z.string().optional().describe('What is not as it should be'),
+      note: z.string().optional().describe('What is not as it should be; of dhcp, its mode'),
     }),
   ),
   pin: z.string().optional().describe("The agent plane's public key, in curl's --pinnedpubkey form"),

@@ -55,12 +55,9 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
       }
       if (ports.dhcp !== undefined) {
         const { addresses, server } = ports.dhcp
-        const hosts = addresses.join(', ')
-        planes.push({
-          name: 'dhcp',
-          url: `udp://${hosts}:${config.dhcp.port}`,
-          note: `${config.dhcp.mode === 'auto' ? 'auto, now ' : ''}${server.mode}`,
-        })
+        const note = `${config.dhcp.mode === 'auto' ? 'auto, now ' : ''}${server.mode}`
+        for (const address of addresses)
+          planes.push({ name: 'dhcp', url: `udp://${address}:${config.dhcp.port}`, note })
       }
       return {
         version,
