@@ -73,7 +73,9 @@ describe('iPXE', () => {
     expect(await world.text('autoexec.ipxe')).toContain(`set muster-base http://\${next-server}:8080/boot/\n`)
     expect(await world.text('autoexec.ipxe', { over: 'http' })).toContain('set muster-base \n')
     const advertised = createSourceWorld({ advertise: 'boot.example.net' })
-    expect(await advertised.text('autoexec.ipxe')).toContain('set muster-base http://boot.example.net:8080/boot/')
+    expect(await advertised.text('autoexec.ipxe')).toContain(
+      'set muster-base http://boot.example.net:8080/boot/',
+    )
   })
   test.each(['constructor', '__proto__', 'toString', 'riscv64', '../../keys', ['x86_64', 'x86_64']])(
     'an architecture called %j finds no agent',
