@@ -32,6 +32,7 @@ if (name === undefined || (name !== 'all' && scenarios[name] === undefined)) {
   const names = name === 'all' ? Object.keys(scenarios) : [name]
   await unpackTools(console.log, labTools)
   fillCache(new Set(names.flatMap((each): readonly string[] => scenarios[each]?.architectures ?? ['amd64'])))
+  for (const each of names) await scenarios[each]?.prepare?.()
   process.exitCode = runAll(names)
 }
 

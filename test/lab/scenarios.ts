@@ -2,6 +2,14 @@
 import type { Scenarios } from './scenario.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
+import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
+import { uRootScenarios } from './scenarios/u-root.ts'
 import { uefiScenarios } from './scenarios/uefi.ts'
 
-export const scenarios: Scenarios = { ...biosScenarios, ...dhcpScenarios, ...uefiScenarios }
+export const scenarios: Scenarios = {
+  ...biosScenarios,
+  ...dhcpScenarios,
+  ...uefiScenarios,
+  ...raspberryPiScenarios,
+  ...uRootScenarios,
+}

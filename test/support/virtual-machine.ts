@@ -40,6 +40,8 @@ export type VirtualMachineOptions = {
   road?: 'pxe' | 'http'
   /** UEFI: a file of variables to start with instead of the factory's, for Secure Boot's keys. */
   variables?: string
+  /** Loaded by QEMU itself instead of by firmware: what a machine with LinuxBoot has in its flash. */
+  direct?: { kernel: string; initrd: string; append: string }
   /** QEMU's network card. */
   card?: 'virtio-net-pci' | 'e1000' | 'e1000e'
 }
@@ -51,7 +53,7 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
   const firmware = firmwareKinds[options.firmware ?? 'bios']
   const qemu = tool(firmware.program)
   if (qemu === undefined) throw new Error(skipReason(firmware.program))
-  const { network, memoryMiB, mac, uuid, serial, clock, card = 'virtio-net-pci' } = options
+  const { network, memoryMiB, mac, uuid, serial, clock, direct, card = 'virtio-net-pci' } = options
   const smbios = [
     uuid === undefined ? [] : [`uuid=${uuid}`],
     serial === undefined ? [] : [`serial=${serial}`],
@@ -81,6 +83,9 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
       ['-device', `${nic},netdev=net0,mac=${mac}`],
       ...(smbios.length === 0 ? [] : [['-smbios', `type=1,${smbios.join(',')}`]]),
       ...(clock === undefined ? [] : [['-rtc', `base=${clock}`]]),
+      ...(direct === undefined
+        ? []
+        : [['-kernel', direct.kernel, '-initrd', direct.initrd, '-append', direct.append]]),
     ].flat(),
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )

@@ -25,6 +25,7 @@ export type WholeBootOptions = {
   network?: VirtualMachineOptions['network']
   /** Its firmware, network card and the like; SeaBIOS by default. */
   machine?: Pick<VirtualMachineOptions, 'firmware' | 'road' | 'variables' | 'card'>
+  direct?: VirtualMachineOptions['direct']
   memoryMiB?: number
   mac?: string
   /** Where Debian packages and finished images are kept between runs. */
@@ -84,6 +85,7 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
       uuid: '6d757374-6572-4b6f-8000-5254006d7501',
       serial: 'MUSTER-TEST-1',
       ...options.machine,
+      ...(options.direct === undefined ? {} : { direct: options.direct }),
       ...(fault?.clock === undefined ? {} : { clock: fault.clock }),
     }),
   )
