@@ -1,4 +1,4 @@
-# The same bytes for every board. A colon in a file name would be a server's address to tftpboot.
+# The same bytes for every board. To tftpboot a colon in a file name ends the address of a server.
 echo Muster: asking what ${ethaddr} boots
 setenv muster_mac
 setexpr muster_mac gsub : - ${ethaddr}
