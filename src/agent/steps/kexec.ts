@@ -7,18 +7,27 @@ import { run } from '../program.ts'
 import { asciiText, printable } from '../text.ts'
 import type { Content } from './content.ts'
 
+/** Options of kexec(8) by how the kernel is loaded; the older way without purgatory's second hash, which takes minutes with caches off. */
+const loadOptions = { byKernel: ['-s'], byProgram: ['-c', '-i'] }
+
 /**
  * `kexec -s`: the kernel reads the files itself (kexec_file_load) and, locked down, checks its signature on them. That
- * call takes no device tree, so an artifact with one is loaded the older way.
+ * call takes no device tree, so an artifact with one is loaded the older way; so is every one where the kernel lacks that call, as
+ * Debian's for arm64 does (CONFIG_KEXEC_FILE is not set). Locked down, a kernel refuses the older way.
  * @throws MusterError `argument-refused`, `kexec-locked-down`, `kexec-failed`
  */
 export async function loadKernel(agent: Agent, content: Content, plan: Plan): Promise<void> {
   const line = commandLine(content.commandLine, plan.arguments, agent.limits.commandLineBytes)
   const { kernelPath, initrdPath, dtbPath } = content
-  const argv = ['kexec', dtbPath === undefined ? '-s' : '-c', '-l', kernelPath, `--command-line=${line}`]
-  if (initrdPath !== undefined) argv.push(`--initrd=${initrdPath}`)
-  if (dtbPath !== undefined) argv.push(`--dtb=${dtbPath}`)
-  const { status, stdout, stderr } = await run(agent.host, argv)
+  const words = ['-l', kernelPath, `--command-line=${line}`]
+  if (initrdPath !== undefined) words.push(`--initrd=${initrdPath}`)
+  if (dtbPath !== undefined) words.push(`--dtb=${dtbPath}`)
+  const load = (options: string[]) => run(agent.host, ['kexec', ...options, ...words])
+  let { status, stdout, stderr } = await load(
+    dtbPath === undefined ? loadOptions.byKernel : loadOptions.byProgram,
+  )
+  if (status !== 0 && /kexec_file_load not available/.test(`${stderr} ${asciiText(stdout)}`))
+    ({ status, stdout, stderr } = await load(loadOptions.byProgram))
   if (status === 0) return
   const complaint = printable(`${stderr} ${asciiText(stdout)}`, 300) || `status ${status}`
   if (await isLockedDown(agent, complaint))
