@@ -14,7 +14,7 @@ import { unpackTools } from '../test/support/unpack-tools.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Emulators and firmware. */
-const labTools = ['qemu-system-x86_64', 'qemu-system-aarch64', ...dataNames]
+const labTools = ['qemu-system-x86_64', 'qemu-system-aarch64', 'virt-fw-vars', ...dataNames]
 /** Where a scenario inside its network leaves what it measured. */
 const measuredVariable = 'LAB_MEASURED'
 

@@ -22,7 +22,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   releases: ['oci', 'tuf', 'signing', 'store', 'protocol'],
   doctor: ['dhcp', 'tftp'],
   boot: ['dhcp', 'machines', 'releases', 'signing', 'wire', 'protocol'],
-  builder: ['oci', 'protocol'],
+  builder: ['oci', 'crypto', 'protocol'],
   http: ['boot', 'machines', 'releases', 'store', 'oci', 'config', 'protocol'],
   cli: ['http', 'boot', 'dhcp', 'doctor', 'releases', 'signing', 'builder', 'oci', 'config', 'protocol'],
   agent: ['tuf', 'oci', 'crypto', 'wire', 'protocol'],

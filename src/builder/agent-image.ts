@@ -10,6 +10,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { MusterError } from '../errors.ts'
+import { type ImageSigner, signImage } from './authenticode.ts'
 import type { CpioEntry } from './cpio.ts'
 import { type DownloadOptions, fetchPackages, type Progress } from './download.ts'
 import { compressCpio, plainCpio, rootSkeleton } from './initramfs.ts'
@@ -60,6 +61,8 @@ export type BuildAgentOptions = BuildOptions & {
   trustedRoot: Uint8Array
   /** Kernel arguments in the unified kernel image; other ways of booting bring their own. */
   commandLine: string
+  /** Signs the unified kernel image for Secure Boot. */
+  signer?: ImageSigner
   /** The agent as one ES module for `qjs`. */
   agentBundle: Uint8Array
 }
@@ -136,7 +139,7 @@ async function writeUnified(
   const packages = lockedPackages(lock, ['stub'], arch)
   const cacheDir = join(options.cacheDir, 'packages')
   const [stub] = (await fetchPackages(packages, { ...options, cacheDir })).values()
-  const bytes = unifiedKernelImage({
+  const unsigned = unifiedKernelImage({
     arch,
     stub: await readStub(stub!, arch),
     kernel: base.kernel,
@@ -145,6 +148,8 @@ async function writeUnified(
     osRelease: { ID: 'muster-agent', NAME: 'Muster boot agent', PRETTY_NAME: 'Muster boot agent' },
     kernelRelease: base.release,
   })
+  const { signer } = options
+  const bytes = signer === undefined ? unsigned : signImage(unsigned, signer, 'the agent')
   const unified = join(options.outDir, 'agent.efi')
   await replaceFile(unified, bytes)
   const unifiedSha256 = createHash('sha256').update(bytes).digest('hex')

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { buildAgent, type Hardware, imagesFolder, readImagesLock } from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
+import type { ImageSigner } from '../builder/authenticode.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import { refreshLock } from '../builder/refresh.ts'
 import { MusterError } from '../errors.ts'
@@ -13,6 +14,7 @@ import { addAgentFetch } from './agent-fetch.ts'
 import { anArch, oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
 import { bytes, print } from './output.ts'
+import { readImageSigner } from './sign-kernel.ts'
 
 type BuildOptions = {
   arch: Arch
@@ -25,6 +27,8 @@ type BuildOptions = {
   out: string
   origin: AgentOrigin
   refresh?: boolean
+  sign?: string
+  cert?: string
 }
 
 export function addAgent(program: Command, context: Context): void {
@@ -51,6 +55,11 @@ export function addAgent(program: Command, context: Context): void {
       '--policy <file>',
       "what it may boot and do, YAML or JSON: docs/agent-policy.md; by default the setting 'agentPolicy'",
     )
+    .option(
+      '--sign <file>',
+      'RSA key (PEM) that agent.efi is signed with for Secure Boot; --origin is then signed',
+    )
+    .option('--cert <file>', "its certificate (PEM), which is enrolled in the machines' db")
     .option('--mirror <url>', 'Debian mirror; by default the one apt uses')
     .addHelpText('after', "\n--pin is required: the agent plane's key, as 'muster status' prints it.")
     .option('--refresh', 'first make images/agent/packages.lock anew from what the mirror has now')
@@ -69,7 +78,9 @@ export function addAgent(program: Command, context: Context): void {
 async function build(context: Context, options: BuildOptions): Promise<void> {
   const { world } = context
   const { config } = context.loaded()
-  const { arch, hardware, origin } = options
+  const { arch, hardware } = options
+  const signer = readSigner(options)
+  const origin = signer === undefined ? options.origin : 'signed'
   const policyFile = options.policy ?? config.agentPolicy
   const policy = policyFile === undefined ? {} : await readAgentPolicy(policyFile)
   const given = options.mirror ?? config.mirror
@@ -107,6 +118,7 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
     config: Buffer.from(JSON.stringify(settings, undefined, 2)),
     trustedRoot: readFileSync(options.root),
     commandLine: config.image.arguments.join(' '),
+    ...(signer === undefined ? {} : { signer }),
     agentBundle: await world.agentBundle(),
     progress,
   })
@@ -118,6 +130,14 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
       `Linux ${built.kernelRelease}; believes no time before ${built.timeFloor}`,
     ].join('\n'),
   )
+}
+
+/** @throws MusterError key-invalid */
+function readSigner({ sign, cert }: BuildOptions): ImageSigner | undefined {
+  if (sign === undefined && cert === undefined) return undefined
+  if (sign === undefined || cert === undefined)
+    throw new MusterError('key-invalid', 'Give both: --sign with the key, and --cert with its certificate.')
+  return readImageSigner(sign, cert)
 }
 
 /** What the agent would refuse on the machine is refused at the desk. @throws MusterError agent-config-invalid */

@@ -13,9 +13,11 @@ import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
 import { anArch, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
+import { checkKernelSignatures } from './kernel-signatures.ts'
 import { bytes, print, table } from './output.ts'
 import { lastTargetsVersion, rememberTargetsVersion } from './publisher-memory.ts'
 import { createRemoteServer } from './remote-store.ts'
+import { addSignKernel, readCertificate } from './sign-kernel.ts'
 
 type PublishOptions = {
   as: ReleaseName
@@ -27,6 +29,7 @@ type PublishOptions = {
   floor?: number
   counter?: number
   minAgent?: string
+  secureBoot?: string
   repository?: string
   targetsAtLeast?: number
 }
@@ -58,6 +61,10 @@ export function addImages(program: Command, context: Context): void {
       "its release counter (default: one above the image's highest)",
       wholeNumber,
     )
+    .option(
+      '--secure-boot <certificate>',
+      'refuse a kernel that this Secure Boot certificate (PEM) did not sign: its machines would not start it',
+    )
     .option('--min-agent <version>', 'oldest agent that can boot it')
     .option('--repository <name>', "the server's TUF repository (default: releases.repository)")
     .option(
@@ -66,6 +73,7 @@ export function addImages(program: Command, context: Context): void {
       wholeNumber,
     )
     .action((source: string, options: PublishOptions) => publish(context, source, options))
+  addSignKernel(image, context)
   image
     .command('pull')
     .argument('<reference>', 'registry/name:tag or …@sha256:…')
@@ -99,9 +107,12 @@ async function publish(context: Context, source: string, options: PublishOptions
   const keyFile = options.key ?? keyFileOf(join(data, 'keys', repository), 'targets')
   const signer = await loadSigner(context, keyFile)
   const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
+  const opened = await openSource(context, source)
+  if (options.secureBoot !== undefined)
+    await checkKernelSignatures({ ...opened, arch: options.arch }, readCertificate(options.secureBoot))
   const progress = createProgressLine(context)
   const published = await publishThere({
-    ...(await openSource(context, source)),
+    ...opened,
     server: createRemoteServer(context.api(), repository),
     repository,
     trustedRoot: readRoot(root),

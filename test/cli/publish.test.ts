@@ -15,7 +15,9 @@ import { type PublishingServer, publishThere } from '../../src/releases/publish-
 import { type AdminFacts, adminDeciders } from '../../src/setup/admin-deciders.ts'
 import { periodsOf } from '../../src/signing/expiry.ts'
 import { generatePrivateKey, loadKeyFile, type Signer } from '../../src/signing/keys.ts'
+import { smallPe } from '../builder/pe-simulator.ts'
 import { digestOf, image, openSite, removeSite, type Site } from '../releases/world.ts'
+import { type SecureBootKey, secureBootKey } from '../support/secure-boot-keys.ts'
 import { muster, type Ran } from './command-line.ts'
 
 let site: Site
@@ -46,10 +48,10 @@ afterEach(async () => {
 const here = (...argv: string[]): Promise<Ran> =>
   muster([...argv, '--data', site.data], { world: { now: () => site.clock.nowMs } })
 
-async function layout(name: string, content: string): Promise<string> {
+async function layout(name: string, content: string, signedKernel?: Buffer): Promise<string> {
   const path = join(site.data, name)
   const fill = (what: string) => Buffer.alloc(2_000_000, `${what} ${content} `)
-  const [kernel, initrd, config] = [fill('kernel'), fill('initrd'), Buffer.from('{}')]
+  const [kernel, initrd, config] = [signedKernel ?? fill('kernel'), fill('initrd'), Buffer.from('{}')]
   const describe = (bytes: Uint8Array, mediaType: string) => ({
     mediaType,
     digest: digestOf(bytes),
@@ -271,5 +273,36 @@ describe('a server that was taken over', () => {
   test('is what the honest one is not: there the same publication passes', async () => {
     await publish()
     expect(posted).toHaveLength(1)
+  })
+})
+
+describe('publishing for machines with Secure Boot', () => {
+  test('refuses a kernel that the certificate did not sign, and takes it once it is signed', async () => {
+    const ours = await secureBootKey(site.data, 'ours')
+    const theirs = await secureBootKey(site.data, 'theirs')
+    const [kernel, signed] = [join(site.data, 'vmlinuz'), join(site.data, 'vmlinuz.signed')]
+    await writeFile(kernel, smallPe())
+    const sign = (by: SecureBootKey) =>
+      here('image', 'sign', kernel, '--sign', by.key, '--cert', by.certificate, '--out', signed)
+    const publish = async (bytes: Buffer) =>
+      here(
+        'image',
+        'publish',
+        await layout('signed', 'x', bytes),
+        '--as',
+        'locked/1',
+        '--secure-boot',
+        ours.certificate,
+        '--json',
+      )
+
+    for (const bytes of [smallPe(), Buffer.alloc(1000)]) {
+      const refused = await publish(bytes)
+      expect([refused.code === 0, refused.err]).toEqual([false, expect.stringContaining('kexec-locked-down')])
+    }
+    expect((await sign(theirs)).code).toBe(0)
+    expect((await publish(await readFile(signed))).err).toContain('kexec-locked-down')
+    expect((await sign(ours)).code).toBe(0)
+    expect((await publish(await readFile(signed))).code).toBe(0)
   })
 })

@@ -23,10 +23,18 @@ export type Join = Omit<WholeBootOptions, 'network' | 'print'> & {
 
 /** @throws Error when the machine does not join, or comes by another road */
 export async function joins(options: Join): Promise<WholeBoot> {
-  const { dhcp = documentedDhcpLines(), road, settings, ...rest } = options
+  const result = await boots(options)
+  if (result.outcome !== 'joined') throw new Error(`the machine did not join: ${result.cause}`)
+  checkRoad(result.console, options.road)
+  return result
+}
+
+/** However it ends. */
+export async function boots(options: Omit<Join, 'road'>): Promise<WholeBoot> {
+  const { dhcp = documentedDhcpLines(), settings, ...rest } = options
   const [tap] = makeBridge(1)
   await using _dhcp = await startDnsmasq(dhcp)
-  const result = await bootWholly({
+  return await bootWholly({
     mac: '52:54:00:77:00:01',
     timeoutMs: 400_000,
     // `LAB_CONSOLE=1 npm run lab -- SCENARIO` shows what a person at the machine would see.
@@ -36,9 +44,6 @@ export async function joins(options: Join): Promise<WholeBoot> {
     network: { kind: 'tap', name: tap as string },
     print: console.log,
   })
-  if (result.outcome !== 'joined') throw new Error(`the machine did not join: ${result.cause}`)
-  checkRoad(result.console, road)
-  return result
 }
 
 /** @throws Error naming the first sign that is missing after those before it */

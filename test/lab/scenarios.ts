@@ -1,9 +1,11 @@
 /** The lab's scenarios by name: each file of scenarios/ has those of one kind of firmware, or of one kind of trouble. */
 import type { Scenarios } from './scenario.ts'
+import { arm64Scenarios } from './scenarios/arm64.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
 import { uRootScenarios } from './scenarios/u-root.ts'
+import { secureBootScenarios } from './scenarios/secure-boot.ts'
 import { uefiScenarios } from './scenarios/uefi.ts'
 
 export const scenarios: Scenarios = {
@@ -12,4 +14,6 @@ export const scenarios: Scenarios = {
   ...uefiScenarios,
   ...raspberryPiScenarios,
   ...uRootScenarios,
+  ...secureBootScenarios,
+  ...arm64Scenarios,
 }

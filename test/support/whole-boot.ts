@@ -31,6 +31,10 @@ export type WholeBootOptions = {
   /** Where Debian packages and finished images are kept between runs. */
   cache?: string
   timeoutMs?: number
+  /** With a throwaway server, once it has made what it serves. */
+  prepare?(running: Running): Promise<void>
+  /** A line of the console by which firmware refuses what it was given: the boot ends as `refused`. */
+  refusedBy?: RegExp | undefined
   /** Prints each line of the machine's console. */
   showConsole?: boolean
   log?: Log
@@ -90,7 +94,7 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
     }),
   )
   if (options.showConsole === true) machine.onLine((line) => print(`| ${line}`))
-  const end = await watch(machine, events, fault, timeoutMs)
+  const end = await watch(machine, events, fault, { timeoutMs, refusedBy: options.refusedBy })
   return { ...end, events, console: machine.console(), ...measures(events, started), agent: server.agent }
 }
 
@@ -160,6 +164,7 @@ async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions)
   if (missing.length > 0) {
     throw new Error(missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
   }
+  await options.prepare?.(running)
   const size = async (name: string) => (await stat(join(running.paths.boot, 'agent', arch, name))).size
   return {
     firmwarePort: running.ports.firmware,
@@ -226,7 +231,7 @@ function watch(
   machine: VirtualMachine,
   events: MachineEvent[],
   fault: Fault | undefined,
-  timeoutMs: number,
+  { timeoutMs, refusedBy }: Pick<WholeBootOptions, 'refusedBy'> & { timeoutMs: number },
 ): Promise<Pick<WholeBoot, 'outcome' | 'cause' | 'codes'>> {
   const codes: string[] = []
   return new Promise((resolve) => {
@@ -248,6 +253,7 @@ function watch(
         finish('joined', 'the booted system reported in')
     }, 100)
     machine.onLine((line) => {
+      if (refusedBy?.test(line)) return finish('refused', line.trim())
       const kernels = machine.console().match(firstKernelLine)?.length ?? 0
       if (fault !== undefined && fault.expected !== 'joined' && kernels > 1)
         return finish('booted', 'a second kernel started')

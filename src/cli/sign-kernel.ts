@@ -1,0 +1,55 @@
+/** `muster image sign`: the signature that machines with the operator's Secure Boot keys want of a kernel before they kexec it. */
+import { X509Certificate } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { type ImageSigner, imageSigner, signImage } from '../builder/authenticode.ts'
+import { MusterError } from '../errors.ts'
+import type { Context } from './context.ts'
+import { bytes, print } from './output.ts'
+
+export function addSignKernel(image: Command, context: Context): void {
+  image
+    .command('sign')
+    .argument('<kernel>', 'the kernel as a PE image: bzImage, EFI Image')
+    .description(
+      'sign a kernel for machines whose firmware has your Secure Boot certificate, in place of the signature it has',
+    )
+    .requiredOption('--sign <file>', 'RSA key (PEM)')
+    .requiredOption('--cert <file>', 'its certificate (PEM)')
+    .requiredOption('--out <file>', 'where the signed kernel goes; may be the same file')
+    .action((kernel: string, options: { sign: string; cert: string; out: string }) => {
+      const signed = signImage(readFileSync(kernel), readImageSigner(options.sign, options.cert), kernel)
+      writeFileSync(options.out, signed)
+      print(
+        context.output(),
+        { out: options.out, bytes: signed.length },
+        () => `${options.out}  ${bytes(signed.length)}, signed\n`,
+      )
+    })
+}
+
+/** @throws MusterError key-invalid */
+export function readImageSigner(sign: string, cert: string): ImageSigner {
+  const files = { key: readPem(sign), certificate: readPem(cert) }
+  return imageSigner({ ...files, keyName: sign, certificateName: cert })
+}
+
+/** @throws MusterError key-invalid */
+export function readCertificate(path: string): X509Certificate {
+  try {
+    return new X509Certificate(readPem(path))
+  } catch (cause) {
+    if (cause instanceof MusterError) throw cause
+    throw new MusterError('key-invalid', `${path} is not a certificate: ${(cause as Error).message}.`, {
+      cause,
+    })
+  }
+}
+
+function readPem(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (cause) {
+    throw new MusterError('key-invalid', `${path} cannot be read: ${(cause as Error).message}.`, { cause })
+  }
+}
