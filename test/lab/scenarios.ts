@@ -4,8 +4,8 @@ import { arm64Scenarios } from './scenarios/arm64.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
-import { uRootScenarios } from './scenarios/u-root.ts'
 import { secureBootScenarios } from './scenarios/secure-boot.ts'
+import { uRootScenarios } from './scenarios/u-root.ts'
 import { uefiScenarios } from './scenarios/uefi.ts'
 
 export const scenarios: Scenarios = {
