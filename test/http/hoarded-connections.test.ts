@@ -29,9 +29,14 @@ async function hoard(server: Server, count: number): Promise<{ held: Socket[]; r
   // A byte written into a closed connection shows it; a held one keeps it.
   await new Promise((resolve) => setTimeout(resolve, 100))
   for (const socket of sockets) socket.resume()
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  const open = () => sockets.filter((socket) => !socket.destroyed && !socket.readableEnded)
+  // On a busy machine the server comes to its last connections late: until nothing changes any more.
+  for (let before = -1; before !== open().length; ) {
+    before = open().length
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
   return {
-    held: sockets.filter((socket) => !socket.destroyed && !socket.readableEnded),
+    held: open(),
     release: () => {
       for (const socket of sockets) socket.destroy()
     },
