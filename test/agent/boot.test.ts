@@ -31,6 +31,19 @@ describe('a boot that nothing is wrong with', () => {
     expect(world.read('loaded-kernel')).toEqual(Buffer.alloc(300_000, 'kernel '))
   })
 
+  test('a kernel without kexec_file_load, as Debian makes it for arm64, is loaded the older way', async () => {
+    await using world = await createWorld()
+    const log = `printf '%s\\n' "$*" >> '${world.folder}/kexec.log'`
+    world.program(
+      'kexec',
+      `${log}\ncase "$*" in\n-s*) echo 'syscall kexec_file_load not available.' >&2; exit 255 ;;\n-e) touch '${world.folder}/started' ;;\nesac`,
+    )
+    const { started } = await world.boot()
+    expect(started).toBe(true)
+    const [first, second] = world.read('kexec.log').toString().split('\n')
+    expect(second).toBe(first!.replace(/^-s /, '-c -i '))
+  })
+
   test("the plan's files lie in an archive before the signed initrd", async () => {
     await using world = await createWorld()
     await world.boot()
@@ -56,7 +69,7 @@ describe('a boot that nothing is wrong with', () => {
     await world.listen()
     const { started } = await world.boot()
     expect(started).toBe(true)
-    expect(world.read('kexec.log').toString()).toMatch(/^-c -l .* --dtb=\S+\/content\/dtb$/m)
+    expect(world.read('kexec.log').toString()).toMatch(/^-c -i -l .* --dtb=\S+\/content\/dtb$/m)
   })
 
   test('the server hears every step with its time and the memory it took, all signed by the session', async () => {

@@ -473,6 +473,22 @@ describe('the machine and its server', () => {
       },
     },
     {
+      title: 'Secure Boot locks down a kernel that knows only the older way to kexec',
+      code: 'kexec-locked-down',
+      kind: 'failed',
+      prepare: (world) => {
+        world.write('sys/kernel/security/lockdown', 'none [integrity] confidentiality\n')
+        world.program(
+          'kexec',
+          `case "$*" in
+-s*) echo 'syscall kexec_file_load not available.' ;;
+*) echo 'kexec_load failed: Operation not permitted' ;;
+esac >&2
+exit 255`,
+        )
+      },
+    },
+    {
       title: 'the kernel is signed by a key that this one does not trust',
       code: 'kexec-locked-down',
       kind: 'failed',
