@@ -19,6 +19,7 @@ import { adminSocketName } from '../../src/http/admin-socket.ts'
 import type { Status } from '../../src/http/admin-status.ts'
 import { median } from './statistics.ts'
 import { boot, type Ports, steps, type Took } from './storm/machine.ts'
+import { startTftpThread } from './storm/tftp-thread.ts'
 
 const root = join(import.meta.dirname, '../..')
 const loaderName = 'ipxe-amd64.efi'
@@ -39,12 +40,13 @@ export async function run(args: string[] = []): Promise<void> {
     const ports = await readyPorts(folder, server)
     const loaders = await readdir(join(folder, 'data/boot/loaders'))
     const loader = loaders.includes(loaderName) ? loaderName : (loaders[0] ?? loaderName)
+    await using tftp = startTftpThread()
     const before = await memory(server)
     const started = performance.now()
     const results = await Promise.allSettled(
       Array.from({ length: machines }, async (_, index) => {
         await sleep((index * Number(values.within) * 1000) / machines)
-        return boot(index, ports, loader)
+        return boot(index, { ports, loader, tftp })
       }),
     )
     const seconds = (performance.now() - started) / 1000

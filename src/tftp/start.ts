@@ -13,13 +13,16 @@ export type TftpServerOptions = Omit<ServerOptions, 'engine' | 'limits' | 'count
   limits?: Partial<TftpLimits>
 }
 
-/** @throws engine-unavailable, only with the engine `batched` */
-export async function startTftpServer(options: TftpServerOptions): Promise<TftpServer> {
+/** `startBatched` is another one only in tests. @throws engine-unavailable, only with the engine `batched` */
+export async function startTftpServer(
+  options: TftpServerOptions,
+  startBatched = startThreadedServer,
+): Promise<TftpServer> {
   const { engine = 'auto', log } = options
   const server = { ...options, limits: { ...defaultTftpLimits, ...options.limits } }
   if (engine !== 'dgram') {
     try {
-      return await startThreadedServer(server)
+      return await startBatched(server)
     } catch (error) {
       if (engine === 'batched' || errorCodeOf(error) !== 'engine-unavailable') throw error
       log.info({ reason: (error as Error).message }, 'TFTP goes through node:dgram')

@@ -9,12 +9,15 @@ export class RawClient implements AsyncDisposable {
   readonly #socket: Socket
   readonly #host: string
   #arrived: Received[] = []
+  /** Addresses that answered. */
+  readonly heardFrom = new Set<string>()
   #waiting: (() => void) | undefined
 
   private constructor(socket: Socket, host: string) {
     this.#socket = socket
     this.#host = host
     socket.on('message', (bytes, from) => {
+      this.heardFrom.add(from.address)
       this.#arrived.push({ packet: parsePacket(Uint8Array.from(bytes)), port: from.port })
       this.#waiting?.()
     })

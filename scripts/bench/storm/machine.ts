@@ -3,14 +3,18 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import type { HelloRequest } from '../../../src/protocol/hello.ts'
-import { readByTftp } from './read-by-tftp.ts'
+import type { TftpThread } from './tftp-thread.ts'
 
 export type Ports = { tftp: number; firmware: number; agent: number }
 export const steps = ['loader', 'autoexec', 'script', 'kernel', 'initramfs', 'hello'] as const
 export type Took = Record<(typeof steps)[number], number>
 
 /** Each machine has an address of its own on loopback, 127.110.x.y. Gives milliseconds for each step; rejects at the first that fails. */
-export async function boot(index: number, ports: Ports, loader: string): Promise<Took> {
+export async function boot(
+  index: number,
+  from: { ports: Ports; loader: string; tftp: TftpThread },
+): Promise<Took> {
+  const { ports, loader, tftp } = from
   const [high, low] = [index >> 8, index & 0xff]
   const localAddress = `127.110.${high}.${low + 1 > 255 ? 255 : low + 1}`
   const mac = `52:54:00:5e:${high.toString(16).padStart(2, '0')}:${low.toString(16).padStart(2, '0')}`
@@ -25,7 +29,7 @@ export async function boot(index: number, ports: Ports, loader: string): Promise
     took[name] = performance.now() - started
   }
   const get = (path: string) => exchange({ localAddress, port: ports.firmware, path, method: 'GET' })
-  await step('loader', () => readByTftp({ localAddress, port: ports.tftp, filename: loader }))
+  await step('loader', () => tftp.read({ localAddress, port: ports.tftp, filename: loader }))
   await step('autoexec', () => get('/boot/autoexec.ipxe'))
   await step('script', () => get(`/boot/ipxe?mac=${mac}&uuid=&serial=&buildarch=x86_64&platform=efi`))
   await step('kernel', () => get('/boot/agent/amd64/kernel'))

@@ -1,0 +1,286 @@
+/** What only the batched engine has: its timers, its addresses, its files, and its way out where it cannot be. */
+import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { errorCodeOf, MusterError } from '../../src/errors.ts'
+import { type Log, silentLog } from '../../src/log.ts'
+import { loadLibc } from '../../src/tftp/engines/batched/libc.ts'
+import { MappedFiles } from '../../src/tftp/engines/batched/mapped-files.ts'
+import {
+  encodeAddress,
+  peerKey,
+  SocketPeer,
+  sourceOf,
+} from '../../src/tftp/engines/batched/socket-address.ts'
+import { Timers } from '../../src/tftp/engines/batched/timers.ts'
+import type { TransferReport } from '../../src/tftp/reports.ts'
+import { startTftpServer } from '../../src/tftp/start.ts'
+import { RawClient } from './raw-client.ts'
+
+let folder = ''
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'muster-tftp-'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+/** A server that sends the files of `folder` from their descriptors. */
+async function site(host = '127.0.0.1', port = 0) {
+  const reports: TransferReport[] = []
+  const server = await startTftpServer({
+    log: silentLog,
+    engine: 'batched',
+    onTransfer: (report) => reports.push(report),
+    open: async ({ filename }) => {
+      const handle = await open(join(folder, filename))
+      return {
+        size: (await handle.stat()).size,
+        descriptor: handle.fd,
+        read: () => Promise.reject(new Error('it was to be mapped')),
+        close: () => handle.close(),
+      }
+    },
+  })
+  const where = await server.listen({ host, port })
+  return { server, reports, port: where.port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
+}
+
+describe('deadlines', () => {
+  test('run in the order of their times, and those that were cancelled not at all', () => {
+    const timers = new Timers()
+    const ran: number[] = []
+    const times = [5, 3, 9, 1, 7, 3, 8, 2]
+    const added = times.map((atMs, index) => timers.add(atMs, () => ran.push(index)))
+    added[3]?.cancel()
+    expect(timers.nextAtMs).toBe(2)
+    expect(timers.run(7)).toBe(true)
+    expect(ran.map((index) => times[index])).toEqual([2, 3, 3, 5, 7])
+    expect(timers.nextAtMs).toBe(8)
+    timers.run(100)
+    expect(timers.nextAtMs).toBe(Number.POSITIVE_INFINITY)
+    expect(timers.run(1000)).toBe(false)
+  })
+
+  test('one that is added for the same time by another runs the next time', () => {
+    const timers = new Timers()
+    let runs = 0
+    const again = (): void => {
+      runs += 1
+      timers.add(0, again)
+    }
+    timers.add(0, again)
+    timers.run(0)
+    expect(runs).toBe(1)
+  })
+})
+
+describe('socket addresses', () => {
+  test.each([
+    ['192.0.2.1', 69, 'IPv4'],
+    ['::', 1, 'IPv6'],
+    ['::1', 65_535, 'IPv6'],
+    ['2001:db8::1:0:0:1', 4011, 'IPv6'],
+    ['2001:db8:1:2:3:4:5:6', 69, 'IPv6'],
+    ['::ffff:192.0.2.1', 69, 'IPv6'],
+    ['fe80::1%7', 69, 'IPv6'],
+  ] as const)('%s port %d comes back as it went', (address, port, family) => {
+    const { address: back, ...rest } = new SocketPeer(encodeAddress(address, port), new Uint8Array(0))
+    expect({ address: back, port: rest.port, family: rest.family }).toEqual({ address, port, family })
+  })
+
+  test('a client is the same one, whether its socket is IPv4’s or carries it', () => {
+    expect(peerKey(encodeAddress('::ffff:192.0.2.1', 69))).toBe(peerKey(encodeAddress('192.0.2.1', 69)))
+    expect(peerKey(encodeAddress('192.0.2.1', 69))).not.toBe(peerKey(encodeAddress('192.0.2.1', 70)))
+    expect(peerKey(encodeAddress('2001:db8::1', 69))).not.toBe(peerKey(encodeAddress('2001:db8::2', 69)))
+  })
+
+  test('control messages that make no sense choose no source address', () => {
+    for (let length = 0; length < 64; length += 1)
+      for (let seed = 0; seed < 20; seed += 1) expect(sourceOf(randomBytes(length)).byteLength).toBe(0)
+  })
+})
+
+describe('mapped files', () => {
+  test('one that many load is there once, and gone after the last', async () => {
+    const path = join(folder, 'shared')
+    await writeFile(path, randomBytes(10_000))
+    await using first = await open(path)
+    await using second = await open(path)
+    const files = new MappedFiles(await loadLibc())
+    const one = files.open(first.fd, 10_000)
+    const other = files.open(second.fd, 10_000)
+    expect(one?.address).toBe(other?.address)
+    one?.release()
+    expect(files.size).toBe(1)
+    other?.release()
+    expect(files.size).toBe(0)
+  })
+
+  test('one of another size than was said, or no file, is not mapped', async () => {
+    const path = join(folder, 'other-size')
+    await writeFile(path, 'hello')
+    await using handle = await open(path)
+    await using directory = await open(folder)
+    const files = new MappedFiles(await loadLibc())
+    expect(files.open(handle.fd, 6)).toBeUndefined()
+    expect(files.open(directory.fd, (await directory.stat()).size)).toBeUndefined()
+    expect(files.open(1_000_000, 5)).toBeUndefined()
+  })
+})
+
+describe('the batched engine', () => {
+  test('sends a file out of its pages, at every block size and window', async () => {
+    await using here = await site()
+    for (const bytes of [0, 1, 1024, 1468 * 16, 300_001]) {
+      const content = randomBytes(bytes)
+      await writeFile(join(folder, 'file'), content)
+      for (const blksize of ['8', '512', '1468']) {
+        if (bytes / Number(blksize) > 5000) continue
+        await using client = await RawClient.open()
+        expect(await client.fetch('file', here.port, { blksize })).toEqual(content)
+      }
+    }
+  })
+
+  test('a file that becomes shorter on the way ends the transfer with an error', async () => {
+    await writeFile(join(folder, 'shrinks'), randomBytes(500_000))
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('shrinks', here.port, { blksize: '1024' })
+    const oack = await client.next()
+    client.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+    await client.next()
+    await truncate(join(folder, 'shrinks'), 100)
+    // Pages behind the end of the file are gone: the kernel cannot read them for us.
+    for (let block = 1; block < 490; block += 1) {
+      client.send({ op: 'ack', block }, oack?.port ?? 0)
+      const answer = await client.next()
+      if (answer?.packet.op !== 'error') continue
+      expect(answer.packet).toMatchObject({ code: 0 })
+      break
+    }
+    for (let step = 0; step < 100 && here.reports.length === 0; step += 1) await sleep(10)
+    expect(here.reports).toMatchObject([{ outcome: 'failed' }])
+  })
+
+  test('a file that was written anew on the way does not look complete', async () => {
+    await writeFile(join(folder, 'anew'), randomBytes(2000))
+    await using here = await site()
+    await using client = await RawClient.open()
+    client.read('anew', here.port, { blksize: '1024' })
+    const oack = await client.next()
+    client.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+    await client.next()
+    await sleep(20)
+    await writeFile(join(folder, 'anew'), randomBytes(2000))
+    client.send({ op: 'ack', block: 1 }, oack?.port ?? 0)
+    let answer = await client.next()
+    // The first block may have come once more in the meantime.
+    while (answer?.packet.op === 'data' && answer.packet.block === 1) answer = await client.next()
+    expect(answer?.packet).toMatchObject({ op: 'error', code: 0 })
+  })
+
+  test('who is asked at one of many addresses answers from it', async () => {
+    await writeFile(join(folder, 'file'), randomBytes(5000))
+    await using here = await site('0.0.0.0')
+    const content = await readFile(join(folder, 'file'))
+    await using client = await RawClient.open('127.0.0.1', '127.0.0.9')
+    expect(await client.fetch('file', here.port, { blksize: '1024' })).toEqual(content)
+    expect(client.heardFrom).toEqual(new Set(['127.0.0.9']))
+  })
+
+  test('a client that asks again from the same port is answered from another one', async () => {
+    await writeFile(join(folder, 'file'), randomBytes(100))
+    await using here = await site()
+    await using client = await RawClient.open()
+    const ports: number[] = []
+    for (let times = 0; times < 2; times += 1) {
+      client.read('file', here.port)
+      const data = await client.next()
+      ports.push(data?.port ?? 0)
+      client.send({ op: 'ack', block: 1 }, data?.port ?? 0)
+      // Once more: it is no stranger, and gets no ERROR 5 that its next request would take for an answer.
+      client.send({ op: 'ack', block: 1 }, data?.port ?? 0)
+      expect(await client.next(50)).toBeUndefined()
+    }
+    expect(new Set(ports).size).toBe(2)
+  })
+
+  test('without clients it takes no processor time', async () => {
+    await using here = await site()
+    expect(here.port).toBeGreaterThan(0)
+    const ticks = async () => {
+      const stat = await readFile('/proc/self/stat', 'utf8')
+      return stat
+        .slice(stat.lastIndexOf(')') + 2)
+        .split(' ')
+        .slice(11, 13)
+        .reduce((sum, field) => sum + Number(field), 0)
+    }
+    await sleep(200)
+    const before = await ticks()
+    await sleep(1000)
+    // Of a hundred; one that polls would take nearly all of them. The test runner itself takes a few.
+    expect((await ticks()) - before).toBeLessThan(30)
+  })
+
+  test('a process that ends does not wait for its thread', () => {
+    const program = `
+      import { startTftpServer } from ${JSON.stringify(join(import.meta.dirname, '../../src/tftp/start.ts'))}
+      const log = { debug() {}, info() {}, warn() {}, error() {} }
+      const server = await startTftpServer({ log, engine: 'batched', open: () => Promise.reject(new Error()) })
+      await server.listen({ host: '127.0.0.1', port: 0 })
+      process.exit(7)`
+    const started = performance.now()
+    expect(() =>
+      execFileSync(process.execPath, ['--input-type=module', '--eval', program], { timeout: 8000 }),
+    ).toThrow(expect.objectContaining({ status: 7 }))
+    expect(performance.now() - started).toBeLessThan(8000)
+  })
+})
+
+describe('where the batched engine cannot be had', () => {
+  /** Another machine, for as long as the call takes. */
+  async function onAnotherMachine<T>(act: () => Promise<T>): Promise<T> {
+    const { platform } = process
+    Object.defineProperty(process, 'platform', { value: 'openbsd' })
+    try {
+      return await act()
+    } finally {
+      Object.defineProperty(process, 'platform', { value: platform })
+    }
+  }
+
+  const unavailableHere = () => new MusterError('engine-unavailable', 'not here')
+
+  test('what is missing is said', async () => {
+    const failure = await onAnotherMachine(() => loadLibc().catch((error: unknown) => error))
+    expect(errorCodeOf(failure)).toBe('engine-unavailable')
+    expect(String(failure)).toContain('needs Linux on x64 or arm64, this is openbsd')
+  })
+
+  test('the server falls back to node:dgram with one line, and serves', async () => {
+    const lines: unknown[] = []
+    const log: Log = { ...silentLog, info: (fields, message) => lines.push({ ...fields, message }) }
+    const options = {
+      log,
+      open: async () => ({ size: 2, read: async () => Buffer.from('hi'), close: async () => {} }),
+    }
+    await using server = await startTftpServer(options, () => Promise.reject(unavailableHere()))
+    expect(lines).toMatchObject([{ message: 'TFTP goes through node:dgram', reason: 'not here' }])
+    const { port } = await server.listen({ host: '127.0.0.1', port: 0 })
+    await using client = await RawClient.open()
+    expect(await client.fetch('x', port)).toEqual(Buffer.from('hi'))
+  })
+
+  test('who insists on it is told that it cannot be', async () => {
+    const options = { log: silentLog, engine: 'batched' as const, open: () => Promise.reject(new Error()) }
+    const failure = await startTftpServer(options, () => Promise.reject(unavailableHere())).catch(
+      (error: unknown) => error,
+    )
+    expect(errorCodeOf(failure)).toBe('engine-unavailable')
+  })
+})
