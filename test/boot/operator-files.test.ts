@@ -81,11 +81,12 @@ describe('names that firmware asks for', () => {
   test('the unified kernel image of each architecture has a name of its own beside the loaders', async () => {
     mkdirSync(join(folder, 'agent/arm64'), { recursive: true })
     writeFileSync(join(folder, 'agent/arm64/agent.efi'), 'unified')
-    const opened = await files.open('agent-arm64.efi')
+    expect(parseBootName('agent-arm64.efi')).toEqual({ kind: 'agent', arch: 'arm64', file: 'unified' })
+    const opened = await files.agent('arm64', 'unified')
     expect(Buffer.from(await opened.read(0, 100)).toString()).toBe('unified')
     await opened.close()
-    await expect(files.open('agent-amd64.efi')).rejects.toMatchObject({ code: 'file-not-found' })
-    await expect(files.open('agent-mips.efi')).rejects.toMatchObject({ code: 'file-not-found' })
+    await expect(files.agent('amd64', 'unified')).rejects.toMatchObject({ code: 'file-not-found' })
+    await expect(files.loader('agent-mips.efi')).rejects.toMatchObject({ code: 'file-not-found' })
   })
   test('files/ leads to the operator’s folder, and without one nowhere', async () => {
     expect(parseBootName('files/deep/er/vmlinuz')).toEqual({ kind: 'operator', file: 'deep/er/vmlinuz' })
