@@ -15,13 +15,15 @@ export function lastTargetsVersion(keyFile: string, repository: string): number 
   return read(keyFile)[repository] ?? 0
 }
 
-/** Never takes a version back. A folder that cannot be written is said by `note`, because the publication itself is done. */
+/** Never takes a version back; only a whole number from 1 is one. A folder that cannot be written is said by `note`, because the publication itself is done. */
 export function rememberTargetsVersion(
   keyFile: string,
   repository: string,
   version: number,
   note: (line: string) => void,
 ): void {
+  if (!Number.isSafeInteger(version) || version < 1)
+    throw new MusterError('internal', `${String(version)} is no targets version`)
   const known = read(keyFile)
   if (version <= (known[repository] ?? 0)) return
   const path = fileOf(keyFile)

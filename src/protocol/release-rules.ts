@@ -123,6 +123,9 @@ export function checkMachine(
   machine: { arch: Arch; hardwareIds: readonly string[]; agentVersion: string },
 ): void {
   const { custom, path } = release
+  // An agent that is started like an operating system would bring a policy of its own, and this one's would end with it.
+  if (custom.kind !== 'artifact')
+    throw refused(path, `it is of kind '${custom.kind}', and no operating system`)
   if (release.arch !== machine.arch)
     throw refused(path, `it is for ${release.arch}, this machine is ${machine.arch}`)
   const wanted = custom.hardwareIds

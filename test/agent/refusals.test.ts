@@ -182,6 +182,11 @@ describe('a release is refused', () => {
       prepare: release({ custom: { hardwareIds: ['pine64,rockpro64'] } }),
     },
     {
+      title: 'that is an agent, which would bring a policy of its own',
+      code: 'policy-refused',
+      prepare: release({ custom: { kind: 'agent' } }),
+    },
+    {
       title: 'for a newer agent',
       code: 'policy-refused',
       prepare: release({ custom: { minAgent: '0.2.0' } }),

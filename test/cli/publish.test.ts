@@ -270,6 +270,17 @@ describe('a server that was taken over', () => {
     await publish(targets)
     expect(posted).toHaveLength(1)
   })
+  test.each([{}, { version: 1 }, { version: Number.MAX_SAFE_INTEGER }])(
+    'does not say what a publisher remembers: it answers %j',
+    async (answer) => {
+      server.acceptTargets = async (bytes) => {
+        posted.push(bytes)
+        return answer
+      }
+      const { targetsVersion } = await publish()
+      expect(JSON.parse(Buffer.from(posted[0]!).toString()).signed.version).toBe(targetsVersion)
+    },
+  )
   test('is what the honest one is not: there the same publication passes', async () => {
     await publish()
     expect(posted).toHaveLength(1)
