@@ -12,13 +12,14 @@ import { silentLog } from '../../src/log.ts'
 import { encodePacket, type Packet, parsePacket } from '../../src/tftp/packet.ts'
 import { type EngineChoice, startTftpServer } from '../../src/tftp/start.ts'
 import { Transfer } from '../../src/tftp/transfer.ts'
+import { seededRandom } from '../../test/support/seeded-random.ts'
 import { RawClient } from '../../test/tftp/raw-client.ts'
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */
 type Draw = () => number
 
 export async function run({ packets, seed }: { packets: number; seed: number }): Promise<void> {
-  const draw = random(seed)
+  const draw = seededRandom(seed)
   const shares = [
     ['codec', 0.4, fuzzCodec],
     ['transfer', 0.4, fuzzTransfer],
@@ -31,16 +32,6 @@ export async function run({ packets, seed }: { packets: number; seed: number }):
     const said = await fuzz(count, draw)
     const seconds = (performance.now() - started) / 1000
     console.log(`${name.padEnd(16)}${String(count).padStart(10)} packets in ${seconds.toFixed(1)} s: ${said}`)
-  }
-}
-
-function random(seed: number): Draw {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
   }
 }
 

@@ -28,10 +28,10 @@ export type BootFile = {
   close(): Promise<void>
 }
 
-/** Each throws MusterError file-not-found, access-denied. */
 /** `fit`: kernel and initramfs as U-Boot's FIT; `unified`: as one UEFI executable. */
 export type AgentFile = 'kernel' | 'initramfs' | 'fit' | 'unified'
 
+/** Each throws MusterError file-not-found, access-denied. */
 export type BootFiles = {
   loader(name: string): Promise<BootFile>
   agent(arch: Arch, file: AgentFile): Promise<BootFile>

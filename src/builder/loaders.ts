@@ -25,7 +25,7 @@ const loaders = {
   'ipxe-arm64.efi': ipxe('ipxe-arm64.efi'),
   /**
    * Secure Boot with Microsoft's keys: shim, which firmware trusts, and GRUB, which shim does. Shim asks for GRUB by this name beside
-   * itself (shim, netboot.c), by TFTP or HTTP as it came.
+   * itself, in the folder of DHCP's boot file: by TFTP from siaddr (shim, netboot.c, parseDhcp4), by HTTP where it came so (httpboot.c).
    */
   'shimx64.efi': signed('amd64', 'usr/lib/shim/shimx64.efi.signed'),
   'grubx64.efi': signed('amd64', 'usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed'),

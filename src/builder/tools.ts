@@ -7,8 +7,8 @@
  *     <folder>/unpacked/<name>     what was unpacked for it: a hash of its part of the lock
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import { MusterError } from '../errors.ts'
 import { type DebEntry, readDeb } from './deb.ts'
 import { type DownloadOptions, fetchPackages } from './download.ts'
@@ -163,10 +163,28 @@ function checkFiles(
 async function writeEntry(root: string, entry: DebEntry): Promise<void> {
   const path = join(root, entry.path)
   await mkdir(dirname(path), { recursive: true })
+  // Links of the tree may stand in the path: what counts is where it leads.
+  const parent = await realpath(dirname(path))
+  const tree = await realpath(root)
+  if (!isBelow(tree, parent)) throw leadsOut(entry.path)
   await rm(path, { force: true })
-  if (entry.type === 'file') await writeFile(path, entry.bytes, { mode: entry.mode })
-  // A link to an absolute path would lead out of the tree.
-  else if (!entry.target.startsWith('/')) await symlink(entry.target, path)
+  if (entry.type === 'file') return await writeFile(path, entry.bytes, { mode: entry.mode })
+  // To an absolute path Debian links what an installed system has, and nothing here needs.
+  if (entry.target.startsWith('/')) return
+  // After a name, which may itself be a link, `..` leads anywhere.
+  const names = entry.target.split('/')
+  const climbs = names.slice(names.findIndex((name) => name !== '..')).includes('..')
+  if (climbs || !isBelow(tree, resolve(parent, entry.target))) throw leadsOut(entry.path)
+  await symlink(entry.target, path)
+}
+
+const isBelow = (root: string, path: string) => path === root || path.startsWith(`${root}/`)
+
+function leadsOut(path: string): MusterError {
+  return new MusterError(
+    'build-failed',
+    `The package's ${path} leads out of the folder of tools; it is not unpacked.`,
+  )
 }
 
 async function writeFileIn(folder: string, name: string, text: string, mode: number): Promise<void> {

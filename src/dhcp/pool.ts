@@ -25,14 +25,17 @@ export type Pool = {
   /** By client key: a MAC address. */
   reservations: ReadonlyMap<string, Reservation>
   /** What every lease of it says. */
-  says: {
-    subnetMask: string
-    broadcast: string
-    router: string | undefined
-    dns: readonly string[]
-    ntp: readonly string[]
-    domain: string | undefined
-  }
+  says: NetworkFacts
+}
+
+/** Of the network that a lease is in; addresses dotted. */
+export type NetworkFacts = {
+  subnetMask: string
+  broadcast: string
+  router: string | undefined
+  dns: readonly string[]
+  ntp: readonly string[]
+  domain: string | undefined
 }
 
 /** Ranges are kept in memory address by address. */

@@ -7,6 +7,7 @@ import { type DhcpClient, subOptions } from './client.ts'
 import { messageTypeOf } from './intent.ts'
 import { messageTypes, options } from './options.ts'
 import { broadcastFlag, type DhcpPacket, latin1 } from './packet.ts'
+import type { NetworkFacts } from './pool.ts'
 
 /** What a client is to load, chosen by the caller. */
 export type BootAnswer = {
@@ -20,15 +21,9 @@ export type BootAnswer = {
 }
 
 /** What a lease tells a client, beside the address. */
-export type LeaseAnswer = {
+export type LeaseAnswer = NetworkFacts & {
   address: string
   leaseSeconds: number
-  subnetMask: string
-  broadcast: string
-  router: string | undefined
-  dns: readonly string[]
-  ntp: readonly string[]
-  domain: string | undefined
   hostName: string | undefined
 }
 

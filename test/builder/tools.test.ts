@@ -19,10 +19,12 @@ beforeEach(async () => {
 afterEach(async () => rm(folder, { recursive: true, force: true }))
 
 /** A package in the cache and the lock that names it, so that nothing is fetched. */
-async function lockWith(files: Record<string, string | Buffer>): Promise<Lock> {
+async function lockWith(files: Record<string, string | Buffer | { link: string }>): Promise<Lock> {
   const archive = pack()
   for (const [name, content] of Object.entries(files))
-    archive.entry({ name: `./${name}`, mode: 0o755 }, content)
+    if (typeof content === 'object' && 'link' in content)
+      archive.entry({ name: `./${name}`, type: 'symlink', linkname: content.link })
+    else archive.entry({ name: `./${name}`, mode: 0o755 }, content)
   archive.finalize()
   const chunks: Buffer[] = []
   for await (const chunk of archive) chunks.push(chunk as Buffer)
@@ -83,6 +85,28 @@ describe('a test tool', () => {
       code: 'build-failed',
       message: expect.stringContaining('.so'),
     })
+  })
+
+  test.each([
+    ['upwards', { 'usr/lib/out': { link: '../../../../elsewhere' } }],
+    ['by a link of its own', { 'usr/lib/up': { link: '../..' }, 'usr/lib/up/out': { link: '../elsewhere' } }],
+    [
+      'behind a link of its own',
+      { 'usr/lib/up': { link: '../..' }, 'usr/lib/out': { link: 'up/../elsewhere' } },
+    ],
+  ])('whose package has a link that leads out of its folder %s is refused', async (_, links) => {
+    const lock = await lockWith({ 'usr/bin/xz': 'program', ...links })
+    await expect(ensure(lock)).rejects.toMatchObject({
+      code: 'build-failed',
+      message: expect.stringContaining('leads out'),
+    })
+  })
+
+  test('has the links of its package that stay inside', async () => {
+    const links = { 'usr/lib/one.so': { link: 'one.so.1' }, 'usr/lib/two': { link: '../bin/xz' } }
+    await ensure(await lockWith({ 'usr/bin/xz': 'program', ...links, 'usr/lib/far': { link: '/etc/far' } }))
+    expect(await readFile(join(folder, 'tools/tree/usr/lib/two'), 'utf8')).toBe('program')
+    await expect(stat(join(folder, 'tools/tree/usr/lib/far'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
   test('that nobody knows is refused, with those that are known', async () => {

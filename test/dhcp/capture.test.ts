@@ -2,21 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseHex, readCapture } from '../../src/dhcp/capture.ts'
 import { errorCodeOf } from '../../src/errors.ts'
+import { thrownCode } from '../support/thrown-code.ts'
 import { capture, datagram, ethernet } from './frames.ts'
 import { vectorBytes } from './world.ts'
 
 const payload = vectorBytes('ovmf-full-0-67-type1.bin')
 const ends = { from: { address: '0.0.0.0', port: 68 }, to: { address: '255.255.255.255', port: 67 } }
 const ip = datagram(payload, ends)
-
-function code(action: () => unknown): string {
-  try {
-    action()
-  } catch (error) {
-    return errorCodeOf(error)
-  }
-  return 'nothing was thrown'
-}
 
 describe('captures', () => {
   test.each([
@@ -51,7 +43,7 @@ describe('captures', () => {
     const fragment = ip.slice()
     fragment[6] = 0x20
     expect(readCapture(capture([dns, fragment, ip], { link: 101 }))).toHaveLength(1)
-    expect(code(() => readCapture(capture([dns], { link: 101 })))).toBe('packet-invalid')
+    expect(thrownCode(() => readCapture(capture([dns], { link: 101 })))).toBe('packet-invalid')
   })
 
   test('a capture that ends in the middle of a packet still has those before it', () => {
@@ -61,13 +53,14 @@ describe('captures', () => {
 
   test('pcapng is not read, and the way to classic pcap is said', () => {
     const file = Uint8Array.from([0x0a, 0x0d, 0x0d, 0x0a, ...new Uint8Array(60)])
-    expect(code(() => readCapture(file))).toBe('packet-invalid')
+    expect(thrownCode(() => readCapture(file))).toBe('packet-invalid')
     expect(() => readCapture(file)).toThrow('editcap -F pcap')
   })
 
   test('hexadecimal as it is copied from anywhere', () => {
     expect([...parseHex('0x01, 0x02\n03:04-05')]).toEqual([1, 2, 3, 4, 5])
-    for (const text of ['', 'abc', 'no such file']) expect(code(() => parseHex(text))).toBe('packet-invalid')
+    for (const text of ['', 'abc', 'no such file'])
+      expect(thrownCode(() => parseHex(text))).toBe('packet-invalid')
   })
 
   test('no file makes it throw anything but our error', () => {

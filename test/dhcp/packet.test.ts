@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { options } from '../../src/dhcp/options.ts'
 import { type DhcpPacket, encodePacket, parsePacket } from '../../src/dhcp/packet.ts'
 import { errorCodeOf } from '../../src/errors.ts'
+import { thrownCode } from '../support/thrown-code.ts'
 import { discover, request, vectorBytes, vectorNames } from './world.ts'
 
 const address = fc.ipV4()
@@ -27,15 +28,6 @@ const packet: fc.Arbitrary<DhcpPacket> = fc.record({
     .array(fc.tuple(optionCode, fc.uint8Array({ maxLength: 40 })), { maxLength: 12 })
     .map((entries) => new Map(entries)),
 })
-
-function code(action: () => unknown): string {
-  try {
-    action()
-  } catch (error) {
-    return errorCodeOf(error)
-  }
-  return 'nothing was thrown'
-}
 
 describe('DHCP packets', () => {
   test('every packet reads back as it was written', () => {
@@ -102,8 +94,10 @@ describe('DHCP packets', () => {
   })
 
   test('a packet whose options fit nowhere cannot be written', () => {
-    expect(code(() => encodePacket(discover({ 43: Array(900).fill(1) }), 576))).toBe('packet-invalid')
-    expect(code(() => encodePacket(request(1, {}, { file: 'x'.repeat(129) }), 576))).toBe('packet-invalid')
+    expect(thrownCode(() => encodePacket(discover({ 43: Array(900).fill(1) }), 576))).toBe('packet-invalid')
+    expect(thrownCode(() => encodePacket(request(1, {}, { file: 'x'.repeat(129) }), 576))).toBe(
+      'packet-invalid',
+    )
   })
 
   test('plain BOOTP without the cookie has no options', () => {
@@ -130,6 +124,6 @@ describe('DHCP packets', () => {
       Buffer.concat([encodePacket(discover(), 576).slice(0, 243), Buffer.from([12])]),
     ],
   ])('%s is a malformed packet', (_, bytes) => {
-    expect(code(() => parsePacket(bytes))).toBe('packet-invalid')
+    expect(thrownCode(() => parsePacket(bytes))).toBe('packet-invalid')
   })
 })

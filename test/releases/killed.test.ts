@@ -8,6 +8,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { seededRandom } from '../support/seeded-random.ts'
 import { image, openSite, publish, removeSite, type Site, serve } from './world.ts'
 
 const rounds = 20
@@ -18,20 +19,9 @@ let data: string
 let random: () => number
 beforeEach(async () => {
   data = await mkdtemp(join(tmpdir(), 'muster-killed-'))
-  random = generator(seed)
+  random = seededRandom(seed)
 })
 afterEach(() => rm(data, { recursive: true, force: true }))
-
-/** mulberry32: a seed on the console is enough to see the same moments again. */
-function generator(state: number): () => number {
-  let at = state
-  return () => {
-    at = (at + 0x6d2b79f5) | 0
-    let mixed = Math.imul(at ^ (at >>> 15), 1 | at)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** One operation out of each of `count` equal parts of 1..operations, so that no part is left out. */
 function moments(operations: number, count = rounds): number[] {

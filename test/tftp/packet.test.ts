@@ -6,6 +6,7 @@ import { normaliseFilename } from '../../src/tftp/file-name.ts'
 import { negotiate } from '../../src/tftp/negotiation.ts'
 import { decodeNetascii, encodeNetascii } from '../../src/tftp/netascii.ts'
 import { encodePacket, type Packet, parsePacket, writeDataHeader } from '../../src/tftp/packet.ts'
+import { thrownCode } from '../support/thrown-code.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 }).filter((value) => !value.includes('\0'))
 const name = fc.stringMatching(/^[a-z]{1,10}$/)
@@ -82,12 +83,12 @@ describe('TFTP packets', () => {
     ['a name that is no UTF-8', [0, 1, 0xff, 0, ...ascii('octet\0')]],
     ['an ACK without a block', [0, 4, 0]],
   ])('%s is a malformed packet', (_, bytes) => {
-    expect(code(() => parsePacket(Uint8Array.from(bytes)))).toBe('packet-invalid')
+    expect(thrownCode(() => parsePacket(Uint8Array.from(bytes)))).toBe('packet-invalid')
   })
 
   test('a request beyond 512 bytes cannot be written', () => {
     const value: Packet = { op: 'read', filename: 'x'.repeat(600), mode: 'octet', options: new Map() }
-    expect(code(() => encodePacket(value))).toBe('packet-invalid')
+    expect(thrownCode(() => encodePacket(value))).toBe('packet-invalid')
   })
 
   test('block 65536 is number 0 on the wire', () => {
@@ -127,7 +128,7 @@ describe('file names', () => {
   test.each(['../etc/shadow', 'a/../b', 'a\\..\\b', '..', '', '/', '.', 'a\0b', 'a\nb', 'x'.repeat(256)])(
     '%j is refused',
     (asked) => {
-      expect(code(() => normaliseFilename(asked, 255))).toBe('access-denied')
+      expect(thrownCode(() => normaliseFilename(asked, 255))).toBe('access-denied')
     },
   )
 
@@ -217,12 +218,3 @@ describe('what a client is told about an error', () => {
     expect(parsePacket(toErrorPacket(new RangeError('x')))).toMatchObject({ op: 'error', code: 0 })
   })
 })
-
-function code(action: () => unknown): string {
-  try {
-    action()
-  } catch (error) {
-    return errorCodeOf(error)
-  }
-  return 'nothing was thrown'
-}

@@ -1,5 +1,6 @@
 /** A network and a client in numbers: what goes in comes out the same for the same seed. */
 import { type Outcome, type Step, Transfer, type TransferOptions } from '../../src/tftp/transfer.ts'
+import { seededRandom } from '../support/seeded-random.ts'
 
 export const timing = {
   negotiates: false,
@@ -19,17 +20,6 @@ export function begin(
   const started = transfer.start(0)
   const loaded = transfer.loaded(blocks, blocks, 0)
   return { transfer, first: options.negotiates === true ? started : loaded }
-}
-
-/** A deterministic stream of numbers from 0 to 1 (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
 }
 
 export type World = {
@@ -54,7 +44,7 @@ export type Result = {
 
 /** A network that loses, doubles and reorders, and a client that does what RFC 1350 and RFC 7440 say. */
 export function simulate(world: World): Result {
-  const draw = random(world.seed)
+  const draw = seededRandom(world.seed)
   const { transfer, first } = begin(world.blocks, { windowBlocks: world.windowBlocks, negotiates: true })
   let events: { atMs: number; act: () => void }[] = []
   let nowMs = 0

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { MusterError } from '../../src/errors.ts'
 import { ByteReader } from '../../src/wire/reader.ts'
 import { ByteWriter } from '../../src/wire/writer.ts'
+import { thrownCode } from '../support/thrown-code.ts'
 
 const field = fc.oneof(
   fc.record({ kind: fc.constantFrom('u8' as const), value: fc.nat(0xff) }),
@@ -16,15 +16,6 @@ const big = fc.record({
   kind: fc.constantFrom('u64' as const, 'u64le' as const),
   value: fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
 })
-
-function codeOf(action: () => unknown): string {
-  try {
-    action()
-  } catch (error) {
-    return error instanceof MusterError ? error.code : String(error)
-  }
-  return 'nothing was thrown'
-}
 
 describe('wire', () => {
   test('what a writer wrote, a reader reads back in the same order', () => {
@@ -61,7 +52,7 @@ describe('wire', () => {
     const whole = Uint8Array.of(9, 9, 1, 2, 9, 9)
     const reader = new ByteReader(whole.subarray(2, 4))
     expect(reader.u16()).toBe(0x0102)
-    expect(codeOf(() => reader.u8())).toBe('packet-invalid')
+    expect(thrownCode(() => reader.u8())).toBe('packet-invalid')
   })
 
   test.each([
@@ -72,11 +63,11 @@ describe('wire', () => {
     ['a string without its zero byte', (reader: ByteReader) => reader.untilZero(10)],
     ['bytes left over', (reader: ByteReader) => reader.expectEnd()],
   ])('%s is a malformed packet', (_, read) => {
-    expect(codeOf(() => read(new ByteReader(Uint8Array.of(1, 2, 3))))).toBe('packet-invalid')
+    expect(thrownCode(() => read(new ByteReader(Uint8Array.of(1, 2, 3))))).toBe('packet-invalid')
   })
 
   test('a string longer than its limit is refused', () => {
-    expect(codeOf(() => new ByteReader(Uint8Array.of(1, 2, 3, 0)).untilZero(2))).toBe('packet-invalid')
+    expect(thrownCode(() => new ByteReader(Uint8Array.of(1, 2, 3, 0)).untilZero(2))).toBe('packet-invalid')
     expect(new ByteReader(Uint8Array.of(1, 2, 3, 0)).untilZero(3)).toHaveLength(3)
   })
 
@@ -84,7 +75,7 @@ describe('wire', () => {
     const reader = new ByteReader(Uint8Array.of(1, 2, 3), { what: 'RRQ', code: 'request-invalid' })
     reader.u16()
     expect(() => reader.u16()).toThrow('RRQ is malformed: 2 bytes were expected at offset 2, 1 are left')
-    expect(codeOf(() => reader.u16())).toBe('request-invalid')
+    expect(thrownCode(() => reader.u16())).toBe('request-invalid')
   })
 
   test.each([
@@ -95,7 +86,7 @@ describe('wire', () => {
     ['a zero byte inside a string', (writer: ByteWriter) => writer.zeroTerminated(Uint8Array.of(0))],
     ['more than the limit', (writer: ByteWriter) => writer.zeros(17)],
   ])('%s cannot be written', (_, write) => {
-    expect(codeOf(() => write(new ByteWriter({ limitBytes: 16 })))).toBe('packet-invalid')
+    expect(thrownCode(() => write(new ByteWriter({ limitBytes: 16 })))).toBe('packet-invalid')
   })
 
   test('a finished packet does not change with later writes', () => {
