@@ -173,7 +173,7 @@ async function writeEntry(root: string, entry: DebEntry): Promise<void> {
   if (entry.target.startsWith('/')) return
   // After a name, which may itself be a link, `..` leads anywhere.
   const names = entry.target.split('/')
-  const climbs = names.slice(names.findIndex((name) => name !== '..')).includes('..')
+  const climbs = names.some((name, index) => name === '..' && index > 0 && names[index - 1] !== '..')
   if (climbs || !isBelow(tree, resolve(parent, entry.target))) throw leadsOut(entry.path)
   await symlink(entry.target, path)
 }

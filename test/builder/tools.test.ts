@@ -103,9 +103,14 @@ describe('a test tool', () => {
   })
 
   test('has the links of its package that stay inside', async () => {
-    const links = { 'usr/lib/one.so': { link: 'one.so.1' }, 'usr/lib/two': { link: '../bin/xz' } }
+    const links = {
+      'usr/lib/one.so': { link: 'one.so.1' },
+      'usr/lib/two': { link: '../bin/xz' },
+      'usr/lib/up': { link: '../..' },
+    }
     await ensure(await lockWith({ 'usr/bin/xz': 'program', ...links, 'usr/lib/far': { link: '/etc/far' } }))
     expect(await readFile(join(folder, 'tools/tree/usr/lib/two'), 'utf8')).toBe('program')
+    expect(await readFile(join(folder, 'tools/tree/usr/lib/up/usr/bin/xz'), 'utf8')).toBe('program')
     await expect(stat(join(folder, 'tools/tree/usr/lib/far'))).rejects.toMatchObject({ code: 'ENOENT' })
   })
 
