@@ -30,7 +30,9 @@ export type PlannerOptions = {
 const waitFor = new Set([
   'profile-tie',
   'target-not-found',
+  'channel-invalid',
   'release-below-floor',
+  'release-incomplete',
   'repository-not-found',
   'cluster-not-found',
   'cluster-invalid',

@@ -37,8 +37,8 @@ export function createReleaseContent(options: {
     try {
       return releases.catalog().image(name)
     } catch (error) {
-      // A follower before its first sync has no images yet.
-      if (errorCodeOf(error) === 'repository-not-found') return undefined
+      // A follower before its first sync has no images yet; an image without its floor is not offered.
+      if (['repository-not-found', 'channel-invalid'].includes(errorCodeOf(error))) return undefined
       throw error
     }
   }

@@ -40,14 +40,22 @@ export type Catalog = {
   readonly trusted: TrustedRepository
   /** Why targets are not offered: not understood by this version of Muster, or a channel that is damaged. */
   readonly skipped: readonly MusterError[]
+  /** Without those that have a channel which cannot be read here. */
   images(): readonly CatalogImage[]
+  /**
+   * Undefined: nothing is published under that name.
+   *
+   * @throws MusterError `channel-invalid` when a channel of it cannot be read here: its floor is not known, and who took it for
+   *   a new image would sign that floor away
+   */
   image(name: string): CatalogImage | undefined
   targets(): readonly VerifiedTarget[]
   /**
    * The release that a profile's wish means now: its version, or what its channel (default `stable`) names.
    *
    * @throws MusterError `target-not-found` when there is no such image, channel, version or architecture,
-   *   `release-below-floor` when it is older than what may boot, `release-incomplete` when its content is not all here
+   *   `release-below-floor` when it is older than what may boot, `release-incomplete` when its content is not all here,
+   *   `channel-invalid` as `image`
    */
   resolve(wish: Wish): Resolution
 }
@@ -72,7 +80,7 @@ export async function readCatalog(options: {
   const { trusted, readTarget, strict, isAdmitted = () => true } = options
   const images = new Map<string, { name: string; releases: CatalogRelease[]; channels: CatalogChannel[] }>()
   const skipped: MusterError[] = []
-  const withoutFloor = new Set<string>()
+  const withoutFloor = new Map<string, MusterError>()
   const targets = trusted.targets()
   for (const target of targets) {
     let isChannel = false
@@ -85,30 +93,42 @@ export async function readCatalog(options: {
       images.set(name.image, image)
     } catch (error) {
       if (strict || !(error instanceof MusterError)) throw error
-      if (isChannel) withoutFloor.add(target.path.split('/')[0] ?? '')
-      skipped.push(error)
+      const why = isChannel ? unreadable(target, error) : error
+      if (isChannel) withoutFloor.set(target.path.split('/')[0] ?? '', why)
+      skipped.push(why)
     }
   }
-  for (const name of withoutFloor) images.delete(name)
+  for (const name of withoutFloor.keys()) images.delete(name)
   for (const image of images.values()) {
     image.releases.sort(
       (a, b) => b.custom.releaseCounter - a.custom.releaseCounter || (a.arch < b.arch ? -1 : 1),
     )
   }
+  const image = (name: string) => {
+    const why = withoutFloor.get(name)
+    if (why !== undefined) throw why
+    return images.get(name)
+  }
   return {
     trusted,
     skipped,
     images: () => [...images.values()],
-    image: (name) => images.get(name),
+    image,
     targets: () => targets,
     resolve(wish) {
-      const resolution = resolve(images.get(wish.image), wish)
+      const resolution = resolve(image(wish.image), wish)
       const { manifest, path } = resolution.release
       if (isAdmitted(manifest.digest)) return resolution
       const sentence = `${path} is listed, but its content is not complete here; publish it again, or let the next sync fetch it.`
       throw new MusterError('release-incomplete', sentence, { details: { path } })
     },
   }
+}
+
+function unreadable({ path, sha256 }: VerifiedTarget, cause: MusterError): MusterError {
+  const [image = '', , channel = ''] = path.split('/')
+  const sentence = `${path} cannot be read here, and the floor of ${image} stands in it: nothing of ${image} boots and nothing of it is published until it is whole. Put back blobs/sha256/${sha256} from a backup, or from a follower (targets/${image}/channel/${sha256}.${channel} of its /tuf/), and start again; a follower fetches it itself. (${cause.message})`
+  return new MusterError('channel-invalid', sentence, { cause, details: { path, sha256 } })
 }
 
 async function parseDocument(

@@ -10,9 +10,12 @@ import type { SignedOf } from '../tuf/validate.ts'
 import type { Catalog, CatalogImage } from './catalog.ts'
 
 /**
- * @throws MusterError `release-exists`, `target-invalid`, `channel-invalid`
+ * @throws MusterError `release-exists`, `target-invalid`, `channel-invalid`; the last also when a channel that is published
+ *   cannot be read here, because nobody can say then whether its floor would sink
  */
 export function checkPublication(before: Catalog | undefined, after: Catalog): void {
+  const unreadable = before?.skipped.find(({ code }) => code === 'channel-invalid')
+  if (unreadable !== undefined) throw unreadable
   for (const image of after.images()) {
     const old = before?.image(image.name)
     checkUnchanged(old, image)

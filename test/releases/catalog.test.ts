@@ -51,10 +51,11 @@ describe('an image whose channel cannot be read', () => {
     ['is of another kind', channel({ custom: { kind: 'artifact' } }), '{}'],
   ])('because it %s is not offered at all: its floor would be lost', async (_, damaged, document) => {
     const catalog = await catalogOf([release, damaged], document)
-    expect(catalog.image('edge')).toBeUndefined()
-    expect(() => catalog.resolve({ image: 'edge', arch: 'amd64', version: '1.0' })).toThrow(
-      expect.objectContaining({ code: 'target-not-found' }),
-    )
+    expect(catalog.images()).toEqual([])
+    const unreadable = expect.objectContaining({ code: 'channel-invalid' })
+    expect(() => catalog.image('edge')).toThrow(unreadable)
+    expect(() => catalog.resolve({ image: 'edge', arch: 'amd64', version: '1.0' })).toThrow(unreadable)
+    expect(catalog.image('other')).toBeUndefined()
     expect(catalog.skipped).toHaveLength(1)
   })
 })

@@ -208,7 +208,9 @@ describe('what was lost on the disk of a site', () => {
     await site[Symbol.asyncDispose]()
     site = await openSite({ data: site.data, upstream: pin })
     // Its channel document is gone, and with it the floor: the image is not offered until it is whole again.
-    expect(site.releases.catalog().image('edge')).toBeUndefined()
+    expect(() => site.releases.catalog().image('edge')).toThrow(
+      expect.objectContaining({ code: 'channel-invalid' }),
+    )
     await site.releases.sync()
     expect(offered(site)).toBe('1.0')
   })

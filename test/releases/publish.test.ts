@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, readFile, rename } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { silentLog } from '../../src/log.ts'
@@ -319,5 +319,48 @@ describe('a server without the targets key', () => {
     const signers = [keys.targets as Signer]
     await site.releases.acceptTargets(signNextTargets({ current, additions: {}, expires, signers }))
     expect(versions().targets).toBe(3)
+  })
+})
+
+describe('a channel document that the disk lost', () => {
+  /** A floor of 10, whose document is then `how`, and the server that starts over it. */
+  async function lost(how: 'gone' | 'damaged'): Promise<{ file: string; bytes: Uint8Array }> {
+    await publish(site, '1.0', { releaseCounter: 5 })
+    await publish(site, '1.1', { releaseCounter: 10, floor: 10 })
+    const file = join(site.data, 'blobs/sha256', stable()?.target.sha256 as string)
+    const bytes = await readFile(file)
+    await site[Symbol.asyncDispose]()
+    if (how === 'gone') await rm(file)
+    else await writeFile(file, bytes.subarray(1))
+    site = await openSite({ data: site.data })
+    return { file, bytes }
+  }
+  const refused = { code: 'channel-invalid' }
+
+  it.each(['gone', 'damaged'] as const)('does not take its floor with it: %s', async (how) => {
+    const { file, bytes } = await lost(how)
+    const before = versions()
+    await expect(publish(site, '1.2')).rejects.toMatchObject(refused)
+    const back = { image: 'edge', channel: 'stable', version: '1.0' }
+    await expect(site.releases.setChannel(back)).rejects.toMatchObject(refused)
+    await expect(publish(site, '2.0', { image: 'another' })).rejects.toBeInstanceOf(Error)
+    expect(versions()).toEqual(before)
+    expect(() => site.releases.catalog().resolve({ image: 'edge', version: '1.0', arch: 'amd64' })).toThrow(
+      expect.objectContaining(refused),
+    )
+
+    await writeFile(file, bytes)
+    await site[Symbol.asyncDispose]()
+    site = await openSite({ data: site.data })
+    await publish(site, '1.2')
+    expect(stable()).toMatchObject({ version: '1.2', minReleaseCounter: 10 })
+  })
+
+  it('does not let metadata that was signed elsewhere sink the floor either', async () => {
+    await lost('gone')
+    const without = await nextTargets((targets) => {
+      targets.targets = {}
+    })
+    await expect(site.releases.acceptTargets(without)).rejects.toMatchObject(refused)
   })
 })
