@@ -68,6 +68,7 @@ export const errorCodes = [
   // machines, boots, sessions
   'machine-not-found',
   'machine-ambiguous',
+  'machine-changed',
   'identity-conflict',
   'boot-not-found',
   'session-invalid',

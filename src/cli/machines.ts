@@ -106,11 +106,7 @@ function callMachine<Reply>(context: Context, ...[method, machine, action, body]
 
 /** approve, why and forget, below `machine` or beside it. */
 function addEverydayVerbs(parent: Command, context: Context, options: { hidden?: boolean }): void {
-  addDecision(parent.command('approve', options), context, {
-    verb: 'approve',
-    description: 'let it boot what its profile says',
-    done: 'is approved; it boots when it asks again',
-  })
+  addApproval(parent.command('approve', options), context)
   parent
     .command('forget', options)
     .argument('<machine>', 'its whole id, name or MAC address')
@@ -126,6 +122,27 @@ function addEverydayVerbs(parent: Command, context: Context, options: { hidden?:
     .action(async (name: string) => {
       const why = await callMachine<WhyView>(context, 'GET', name, 'why')
       print(context.output(), why, () => whyText(why))
+    })
+}
+
+function addApproval(command: Command, context: Context): void {
+  command
+    .argument('<machine...>', which)
+    .option('--macs <addresses>', 'all its MAC addresses, with commas: refused when it says others')
+    .description('let it boot what its profile says')
+    .action(async (names: string[], { macs }: { macs?: string }) => {
+      if (macs !== undefined && names.length > 1)
+        throw new MusterError(
+          'request-invalid',
+          '--macs are the addresses of one machine: approve one at a time.',
+        )
+      const body = macs === undefined ? undefined : { macs: macs.split(',').map((mac) => mac.trim()) }
+      const changed: MachineView[] = []
+      for (const name of names)
+        changed.push(await callMachine<MachineView>(context, 'POST', name, 'approve', body))
+      print(context.output(), changed, () =>
+        changed.map((one) => `${one.name} is approved; it boots when it asks again.\n`).join(''),
+      )
     })
 }
 
@@ -181,6 +198,11 @@ function unverifiedText({ unverified }: MachineView): string | undefined {
   return `profile '${unverified}' gives it files that nobody signed and nothing checks`
 }
 
+function macsChangedText({ macsChangedAt, name }: MachineView, nowMs: number): string | undefined {
+  if (macsChangedAt === undefined) return undefined
+  return `it said other macs before ${ago(macsChangedAt, nowMs)}: 'muster events --machine ${name}'`
+}
+
 function showText(machine: MachineView, boots: readonly BootView[], nowMs: number): string {
   const { hardware } = machine
   const decided =
@@ -195,6 +217,7 @@ function showText(machine: MachineView, boots: readonly BootView[], nowMs: numbe
       ['UNVERIFIED', unverifiedText(machine)],
       ['labels', labelsText(machine.labels)],
       ['macs', machine.macs.join(', ')],
+      ['CHANGED', macsChangedText(machine, nowMs)],
       ['uuid', machine.uuid],
       ['serial', machine.serial],
       ['hardware', [machine.vendor, machine.product].filter(Boolean).join(' ')],

@@ -32,6 +32,12 @@ export const machine = z.object({
     .describe('What the machine says of its hardware'),
   firstSeenAt: z.string(),
   lastSeenAt: z.string(),
+  macsChangedAt: z
+    .string()
+    .optional()
+    .describe(
+      'Nobody decided on it yet, and it said other MAC addresses before then: approving it wants them named',
+    ),
   decidedAt: z.string().optional(),
   decidedBy: z.string().optional(),
   unverified: z
@@ -95,6 +101,16 @@ const patch = z
   })
   .refine((value) => value.name !== undefined || value.labels !== undefined, 'name or labels must be given')
 
+const approval = z
+  .strictObject({
+    macs: z
+      .array(z.string().max(64))
+      .max(64)
+      .optional()
+      .describe('All its MAC addresses, as the person saw them: refused when it has others'),
+  })
+  .nullish()
+
 /** `machine` in arguments: id, node name, or MAC address. */
 export type MachineDeciders = {
   list(query: { after?: string; limit: number; enrolment?: MachineView['enrolment'] }): Promise<MachineView[]>
@@ -106,8 +122,10 @@ export type MachineDeciders = {
     change: { name?: string; labels?: Record<string, string | null> },
     by: string,
   ): Promise<MachineView>
-  /** Deciding twice the same is no error. @throws MusterError machine-not-found, identity-conflict */
-  decide(machine: string, decision: 'approve' | 'quarantine' | 'retire', by: string): Promise<MachineView>
+  /** Deciding twice the same is no error. @throws MusterError machine-not-found, machine-changed */
+  approve(machine: string, by: string, macs?: readonly string[]): Promise<MachineView>
+  /** @throws MusterError machine-not-found */
+  decide(machine: string, decision: 'quarantine' | 'retire', by: string): Promise<MachineView>
   /** Gone with its boots and events; its next hello makes a new record. */
   forget(machine: string, by: string): Promise<void>
   why(machine: string): Promise<WhyView>
@@ -122,7 +140,7 @@ const listQuery = pageQuery.extend({
 
 export function machineRoutes(machines: MachineDeciders) {
   const group = 'machines'
-  const decide = (decision: 'approve' | 'quarantine' | 'retire', summary: string): AdminRoute =>
+  const decide = (decision: 'quarantine' | 'retire', summary: string): AdminRoute =>
     route({
       summary,
       group,
@@ -162,7 +180,14 @@ export function machineRoutes(machines: MachineDeciders) {
       handle: ({ params, body, request }) =>
         machines.patch(params.machine, defined(body), deciderOf(request)),
     }),
-    approve: decide('approve', 'Let it boot what its profile says'),
+    approve: route({
+      summary: 'Let it boot what its profile says',
+      group,
+      params,
+      body: approval,
+      reply: machine,
+      handle: ({ params, body, request }) => machines.approve(params.machine, deciderOf(request), body?.macs),
+    }),
     quarantine: decide('quarantine', 'Keep it from booting anything until it is approved again'),
     retire: decide('retire', 'Out of service: it boots nothing, its record stays'),
     forget: route({

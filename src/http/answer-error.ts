@@ -20,6 +20,7 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   'access-denied': 403,
   'identity-conflict': 409,
   'machine-ambiguous': 409,
+  'machine-changed': 409,
   'profile-tie': 409,
   'release-exists': 409,
   'repository-exists': 409,

@@ -18,8 +18,13 @@ export type Directory = {
   /** Ordered by id, after `after`, at most 1000. */
   list(query?: MachineQuery): Promise<Machine[]>
   count(): Promise<Record<Enrolment, number>>
-  /** `by`: who decides, for the record. Each finds its machine as `find` does. */
-  approve(machine: string, by: string): Promise<Machine>
+  /**
+   * `by`: who decides, for the record. Each finds its machine as `find` does. `macs`: all MAC addresses that the person means,
+   * wanted where they changed while nobody had decided.
+   *
+   * @throws machine-changed when it has others than these, or they changed and were not named
+   */
+  approve(machine: string, by: string, macs?: readonly string[]): Promise<Machine>
   quarantine(machine: string, by: string): Promise<Machine>
   retire(machine: string, by: string): Promise<Machine>
   /** Removes it with its boots and events; its next hello finds it new. */
@@ -118,8 +123,38 @@ export function createDirectory(options: {
   async function decide(text: string, action: EnrolmentAction, by: string): Promise<Machine> {
     const machine = await find(text)
     const enrolment = transition(machine.enrolment, action)
-    const row = { enrolment, decidedAt: now().getTime(), decidedBy: by, evictable: 0 }
-    return change(machine, row, { kind: enrolment, message: `${enrolment} by ${by}`, data: { by } })
+    return change(machine, decision(enrolment, by), decided(enrolment, by))
+  }
+
+  const decision = (enrolment: Enrolment, by: string) => ({
+    enrolment,
+    decidedAt: now().getTime(),
+    decidedBy: by,
+    evictable: 0,
+  })
+  const decided = (enrolment: Enrolment, by: string) => ({
+    kind: enrolment,
+    message: `${enrolment} by ${by}`,
+    data: { by },
+  })
+
+  async function approve(text: string, by: string, macs?: readonly string[]): Promise<Machine> {
+    const machine = await find(text)
+    const enrolment = transition(machine.enrolment, 'approve')
+    checkMeant(machine, macs)
+    // Hellos go on meanwhile: what was read above is what is approved, or nothing is.
+    const { numUpdatedRows } = await db
+      .updateTable('machines')
+      .set({ ...decision(enrolment, by), macsChangedAt: null })
+      .where('id', '=', machine.id)
+      .where('macsChangedAt', 'is not distinct from', msOf(machine.macsChangedAt))
+      .executeTakeFirstOrThrow()
+    if (numUpdatedRows === 0n) throw machineChanged(await get(machine.id))
+    await timeline.commit(
+      [],
+      [{ at: now(), machineId: machine.id, assurance: 'server', ...decided(enrolment, by) }],
+    )
+    return get(machine.id)
   }
 
   return {
@@ -145,7 +180,7 @@ export function createDirectory(options: {
       for (const row of rows) counts[row.enrolment as Enrolment] = Number(row.count)
       return counts
     },
-    approve: (machine, by) => decide(machine, 'approve', by),
+    approve,
     quarantine: (machine, by) => decide(machine, 'quarantine', by),
     retire: (machine, by) => decide(machine, 'retire', by),
     async forget(text, by) {
@@ -199,6 +234,25 @@ export function createDirectory(options: {
       }
     },
   }
+}
+
+const msOf = (time: string | undefined) => (time === undefined ? null : Date.parse(time))
+
+/** @throws machine-changed */
+function checkMeant(machine: Machine, macs: readonly string[] | undefined): void {
+  if (macs === undefined && machine.macsChangedAt === undefined) return
+  const meant = new Set(macs?.map((mac) => normaliseMac(mac) ?? mac))
+  if (meant.size === machine.macs.length && machine.macs.every((mac) => meant.has(mac))) return
+  throw machineChanged(machine)
+}
+
+function machineChanged({ name, macs, macsChangedAt }: Machine): MusterError {
+  const since =
+    macsChangedAt === undefined
+      ? ''
+      : ` since ${macsChangedAt} (before, it said others: 'muster events --machine ${name}')`
+  const sentence = `${name} says the MAC addresses ${macs.join(', ')}${since}. If this is the machine you mean: muster approve ${name} --macs ${macs.join(',')}`
+  return new MusterError('machine-changed', sentence, { details: { macs } })
 }
 
 function notFound(text: string): never {

@@ -3,11 +3,13 @@
  *
  *   - The set of MAC addresses is the anchor. UUID and serial number only corroborate: they can raise a doubt, never join two.
  *   - Records never merge by themselves, and one that nobody decided on has the addresses of its last hello alone: else a stranger
- *     who names two machines before they come would make one of them.
+ *     who names two machines before they come would make one of them. That its addresses changed is an event, and a person who
+ *     approves it then names those that are meant.
  *   - The identifiers of a machine that was decided on (approved, quarantined, retired) are frozen.
- *   - A hello that two decided machines would answer to is an identity conflict: that boot waits for a person.
+ *   - A hello that two machines would answer to is an identity conflict where persons decided on both: that boot waits for
+ *     one. What mode `auto` let in holds no address against anybody, or two hellos would lock a machine with two cards out.
  */
-import type { Compilable } from 'kysely'
+import { type Compilable, sql } from 'kysely'
 import { MusterError } from '../errors.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
@@ -35,7 +37,7 @@ export async function findByMacs(database: Database, clean: CleanIdentifiers): P
     .groupBy('machines.id')
     .execute()
   if (rows.length === 0) return undefined
-  const decided = rows.filter((row) => row.enrolment !== 'discovered')
+  const decided = rows.filter(isDecided)
   const candidates = decided.length > 0 ? decided : rows
   candidates.sort(
     (a, b) => Number(b.hits) - Number(a.hits) || a.firstSeenAt - b.firstSeenAt || (a.id < b.id ? -1 : 1),
@@ -50,6 +52,9 @@ export async function findByMacs(database: Database, clean: CleanIdentifiers): P
   return borrowed === undefined ? found : { ...found, conflictsWith: borrowed }
 }
 
+/** A person decided on it. */
+const isDecided = (row: Pick<MachineRow, 'evictable'>) => row.evictable === 0
+
 /** Another decided machine whose UUID or serial this hello says, where the machine's own record says otherwise. */
 async function borrowedIdentity(database: Database, row: MachineRow, clean: CleanIdentifiers) {
   for (const [column, by] of [
@@ -63,7 +68,7 @@ async function borrowedIdentity(database: Database, row: MachineRow, clean: Clea
       .select(['id', 'name'])
       .where(column, '=', value)
       .where('id', '!=', row.id)
-      .where('enrolment', '!=', 'discovered')
+      .where('evictable', '=', 0)
       .executeTakeFirst()
     if (other !== undefined) return { ...other, by }
   }
@@ -96,6 +101,7 @@ export function newMachine(
     firstSeenAt: at.getTime(),
     lastSeenAt: at.getTime(),
     source,
+    macsChangedAt: null,
     decidedAt: null,
     decidedBy: null,
     evictable: 1,
@@ -147,7 +153,7 @@ export function seenAgain(
   options: { found: Found; request: HelloRequest; clean: CleanIdentifiers; at: Date; limits: MachineLimits },
 ): Newcomer {
   const { db } = database
-  const { found, request, clean, at, limits } = options
+  const { found, clean, at } = options
   const { row } = found
   const known = new Set(found.macs)
   const unknown = clean.macs.filter((mac) => !known.has(mac))
@@ -160,26 +166,7 @@ export function seenAgain(
     message,
     data,
   })
-  if (row.enrolment === 'discovered') {
-    const kept = found.macs.filter((mac) => clean.macs.includes(mac))
-    const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - kept.length))
-    const changed = { ...seen, ...observed(request, clean) }
-    const queries: Compilable[] = [db.updateTable('machines').set(changed).where('id', '=', row.id)]
-    if (kept.length < known.size)
-      queries.push(
-        db.deleteFrom('machineMacs').where('machineId', '=', row.id).where('mac', 'not in', clean.macs),
-      )
-    // An address that another record holds stays with that record.
-    const values = added.map((mac) => ({ mac, machineId: row.id }))
-    if (values.length > 0)
-      queries.push(
-        db
-          .insertInto('machineMacs')
-          .values(values)
-          .onConflict((conflict) => conflict.doNothing()),
-      )
-    return { row: { ...row, ...changed }, macs: [...kept, ...added].sort(), queries, events: [] }
-  }
+  if (row.enrolment === 'discovered') return undecidedAgain(database, options, event)
   const events: NewEvent[] = []
   if (unknown.length > 0)
     events.push(
@@ -207,6 +194,47 @@ export function seenAgain(
     )
   const queries = [db.updateTable('machines').set(seen).where('id', '=', row.id)]
   return { row: { ...row, ...seen }, macs: found.macs, queries, events }
+}
+
+type Seen = Parameters<typeof seenAgain>[1]
+
+/** An undecided record becomes what its last hello said; addresses that another record holds stay with that record. */
+function undecidedAgain(
+  { db }: Database,
+  { found, request, clean, at, limits }: Seen,
+  event: (kind: string, message: string, data: Record<string, unknown>) => NewEvent,
+): Newcomer {
+  const { row } = found
+  const kept = found.macs.filter((mac) => clean.macs.includes(mac))
+  const unknown = clean.macs.filter((mac) => !found.macs.includes(mac))
+  const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - kept.length))
+  const isChanged = added.length > 0 || kept.length < found.macs.length
+  const macs = [...kept, ...added].sort()
+  const changed = {
+    lastSeenAt: at.getTime(),
+    ...observed(request, clean),
+    ...(isChanged ? { macsChangedAt: at.getTime() } : {}),
+  }
+  // A person may have decided since it was read: what that person saw stays.
+  const undecided = db
+    .selectFrom('machines')
+    .select('id')
+    .where('id', '=', row.id)
+    .where('enrolment', '=', 'discovered')
+  const queries: Compilable[] = [
+    db.updateTable('machines').set(changed).where('id', 'in', undecided),
+    db.deleteFrom('machineMacs').where('machineId', 'in', undecided).where('mac', 'not in', clean.macs),
+    ...added.map((mac) =>
+      db
+        .insertInto('machineMacs')
+        .columns(['mac', 'machineId'])
+        .expression(undecided.clearSelect().select([sql.lit(mac).as('mac'), 'id']))
+        .onConflict((conflict) => conflict.doNothing()),
+    ),
+  ]
+  const message = `it now says the MAC addresses ${macs.join(', ')}, before ${found.macs.join(', ')}: another machine may be speaking for it`
+  const events = isChanged ? [event('macs-changed', message, { before: found.macs, now: macs })] : []
+  return { row: { ...row, ...changed }, macs, queries, events }
 }
 
 function observed(request: HelloRequest, clean: CleanIdentifiers) {

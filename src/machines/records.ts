@@ -24,6 +24,8 @@ export type Machine = {
   hardware: { hardwareIds: string[]; memoryBytes: number; processors: number; firmware?: string }
   firstSeenAt: string
   lastSeenAt: string
+  /** Still undecided, it last said other MAC addresses then than before: approving it wants them named. */
+  macsChangedAt?: string
   decidedAt?: string
   /** `auto`, or who said so. */
   decidedBy?: string
@@ -98,6 +100,7 @@ export function toMachine(row: MachineRow, macs: string[]): Machine {
     hardware: JSON.parse(row.hardware) as Machine['hardware'],
     firstSeenAt: toTime(row.firstSeenAt),
     lastSeenAt: toTime(row.lastSeenAt),
+    ...given('macsChangedAt', row.macsChangedAt === null ? null : toTime(row.macsChangedAt)),
     ...given('decidedAt', row.decidedAt === null ? null : toTime(row.decidedAt)),
     ...given('decidedBy', row.decidedBy),
   }

@@ -24,6 +24,8 @@ export type MachineRow = {
   lastSeenAt: number
   /** Where its first hello came from, as a limit counts it (an IPv6 /64, an IPv4 address). */
   source: string
+  /** When, still undecided, it last said other MAC addresses than before; null: never. */
+  macsChangedAt: number | null
   decidedAt: number | null
   /** A person or token; `auto`; null: nobody yet. */
   decidedBy: string | null

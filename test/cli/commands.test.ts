@@ -119,6 +119,16 @@ describe('machines', () => {
     expect((await here('approve', 'rack-1')).code).toBe(0)
     expect(world.machines.get(rack1.id)?.enrolment).toBe('approved')
   })
+  test('are approved with their MAC addresses named, one at a time', async () => {
+    world.machines.set(rack1.id, rack1)
+    const named = ['approve', 'rack-1', '--macs', rack1.macs.join(', ')]
+    expect((await here(...named)).code).toBe(0)
+    const other = await here('approve', 'rack-1', '--macs', '52:54:00:ff:ff:ff')
+    expect(other).toMatchObject({ code: 1, err: expect.stringContaining('machine-changed') })
+    expect((await here('approve', 'rack-1', 'rack-2', '--macs', '52:54:00:ff:ff:ff')).err).toContain(
+      'one at a time',
+    )
+  })
   test('take and lose labels', async () => {
     world.machines.set(rack1.id, rack1)
     expect((await here('machine', 'label', 'rack-1', 'role=edge', 'site-')).out).toBe('rack-1: role=edge\n')

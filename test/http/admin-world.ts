@@ -132,7 +132,12 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
     if (found === undefined) throw new MusterError('machine-not-found', `There is no machine '${name}'.`)
     return found
   }
-  const enrolmentAfter = { approve: 'approved', quarantine: 'quarantined', retire: 'retired' } as const
+  const enrolmentAfter = { quarantine: 'quarantined', retire: 'retired' } as const
+  const decide = (machine: string, enrolment: MachineView['enrolment'], by: string) => {
+    const next = { ...find(machine), enrolment, decidedAt: someTime, decidedBy: by }
+    world.machines.set(next.id, next)
+    return next
+  }
   const matches = (filter: { machineId?: string; bootId?: string }) => (one: EventView) =>
     (filter.machineId === undefined || one.machineId === filter.machineId) &&
     (filter.bootId === undefined || one.bootId === filter.bootId)
@@ -169,16 +174,13 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         world.machines.set(found.id, next)
         return next
       },
-      async decide(machine, decision, by) {
-        const next = {
-          ...find(machine),
-          enrolment: enrolmentAfter[decision],
-          decidedAt: someTime,
-          decidedBy: by,
-        }
-        world.machines.set(next.id, next)
-        return next
+      async approve(machine, by, macs) {
+        const { macs: now, name } = find(machine)
+        if (macs !== undefined && macs.join() !== now.join())
+          throw new MusterError('machine-changed', `${name} says ${now.join()}`)
+        return decide(machine, 'approved', by)
       },
+      decide: async (machine, decision, by) => decide(machine, enrolmentAfter[decision], by),
       async forget(machine) {
         world.machines.delete(find(machine).id)
       },

@@ -119,6 +119,15 @@ describe('machines', () => {
       expect(machine).toMatchObject({ enrolment: 'approved', decidedBy: 'operator (local socket)' })
     }
   })
+  test('are approved with the MAC addresses that a person saw, or not at all', async () => {
+    const { macs } = aMachine('m-a')
+    world.machines.set('m-a', aMachine('m-a'))
+    const approve = (body: unknown) =>
+      socketClient().call({ method: 'POST', path: '/machines/m-a/approve', body })
+    await expect(approve({ macs: ['52:54:00:ff:ff:ff'] })).rejects.toMatchObject({ code: 'machine-changed' })
+    await expect(approve({ macs: 'all' })).rejects.toMatchObject({ code: 'request-invalid' })
+    expect(await approve({ macs })).toMatchObject({ enrolment: 'approved' })
+  })
   test('are forgotten by their whole name only, because a beginning may mean the next one', async () => {
     world.machines.set('m-a', aMachine('m-a', { name: 'rack-10' }))
     const forget = (name: string) => socketClient().call({ method: 'POST', path: `/machines/${name}/forget` })
