@@ -71,7 +71,7 @@ describe('commands', () => {
   })
   test('docs/command-line.md has every command and every verb', () => {
     const rows = [...read('docs/command-line.md').matchAll(/^\| (`.*?) \| /gm)].map((match) => match[1]!)
-    const words = new Set(rows.join(' ').match(/[a-z]+/g))
+    const words = new Set(rows.join(' ').match(/[a-z]+(?:-[a-z]+)*/g))
     const program = createProgram({ packageRoot: root } as never)
     const names = program.commands.flatMap((one) => [one.name(), ...one.commands.map((verb) => verb.name())])
     expect(names.filter((name) => !words.has(name))).toEqual([])
@@ -124,7 +124,7 @@ function strangerIn(program: Command, line: string): string | undefined {
   let command = program
   const words = line.trim().split(/\s+/)
   while (command.commands.length > 0 && words.length > 0) {
-    if (!/^[a-z]+$/.test(words[0]!)) break
+    if (!/^[a-z]+(?:-[a-z]+)*$/.test(words[0]!)) break
     const word = words.shift()!
     const next = command.commands.find((one) => one.name() === word || one.aliases().includes(word))
     if (next === undefined) return word

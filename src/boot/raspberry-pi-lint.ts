@@ -6,6 +6,7 @@
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { BootFile, BootFiles } from './files.ts'
+import { parseBootSignature } from './formats/boot-signature.ts'
 
 export type PiFinding = { level: 'ok' | 'warning' | 'error'; what: string; sentence: string }
 
@@ -18,7 +19,7 @@ const eras = [
 /** TFTP_FILE_TIMEOUT of the EEPROM, by default (raspberrypi/documentation, bootloader configuration). */
 const fileTimeoutSeconds = 30
 /** What a Pi 3 needs that a Pi 4 does not, and the other way round; a Pi 5 has its firmware in its EEPROM. */
-const firmwareFiles = {
+export const firmwareFiles = {
   'Raspberry Pi 3': [
     'bootcode.bin',
     'start.elf',
@@ -123,7 +124,8 @@ async function lintSignedImage({ files, publicKey }: PiLintOptions): Promise<PiF
   }
   const error = (sentence: string): PiFinding[] => [{ level: 'error', what, sentence }]
   if (image === undefined) return error('boot.sig is here, but no boot.img beside it.')
-  if (text === undefined) return error('boot.img has no boot.sig beside it: sign it with rpi-eeprom-digest.')
+  if (text === undefined)
+    return error('boot.img has no boot.sig beside it: muster agent boot-image --sign makes both.')
   const signature = parseBootSignature(text.toString('latin1'))
   if (signature === undefined)
     return error('boot.sig does not begin with a SHA-256 of 64 digits; make it again with rpi-eeprom-digest.')
@@ -152,21 +154,6 @@ function toKey(pem: string): KeyObject {
       },
     )
   }
-}
-
-/**
- * As rpi-eeprom-digest writes it: the image's SHA-256 in hexadecimal; `ts: <seconds since 1970>`; `rsa2048: <signature,
- * PKCS #1 v1.5 with SHA-256, in hexadecimal>`.
- */
-export function parseBootSignature(text: string): { sha256: string; rsa: Buffer | undefined } | undefined {
-  const lines = text.split(/\r?\n/)
-  const sha256 = /^[0-9a-f]{64}$/.exec(lines[0] ?? '')?.[0]
-  const rsa = lines
-    .map((line) => /^rsa2048: *([0-9a-f]{512})$/.exec(line)?.[1])
-    .find((hex) => hex !== undefined)
-  return sha256 === undefined
-    ? undefined
-    : { sha256, rsa: rsa === undefined ? undefined : Buffer.from(rsa, 'hex') }
 }
 
 async function sizeOf(open: () => Promise<BootFile>): Promise<number | undefined> {

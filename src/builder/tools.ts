@@ -39,6 +39,8 @@ const programs: Record<string, Program> = {
   curl: { path: 'usr/bin/curl' },
   'docker-registry': { path: 'usr/bin/docker-registry' },
   dumpimage: { path: 'usr/bin/dumpimage' },
+  'fsck.fat': { path: 'usr/sbin/fsck.fat' },
+  mcopy: { path: 'usr/bin/mtools', arguments: '-c mcopy' },
   mkimage: { path: 'usr/bin/mkimage' },
   objdump: { path: 'usr/bin/objdump' },
   openssl: {

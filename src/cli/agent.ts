@@ -10,6 +10,7 @@ import { refreshLock } from '../builder/refresh.ts'
 import { MusterError } from '../errors.ts'
 import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
 import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
+import { addBootImage } from './agent-boot-image.ts'
 import { addAgentFetch } from './agent-fetch.ts'
 import { anArch, oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
@@ -32,7 +33,7 @@ type BuildOptions = {
 }
 
 export function addAgent(program: Command, context: Context): void {
-  const agent = program.command('agent').description('the boot agent: build, fetch')
+  const agent = program.command('agent').description('the boot agent: build, fetch, boot-image')
   agent
     .command('build')
     .description('make kernel, initramfs and configuration of an agent')
@@ -73,6 +74,7 @@ export function addAgent(program: Command, context: Context): void {
       return build(context, { ...options, pin })
     })
   addAgentFetch(agent, context)
+  addBootImage(agent, context)
 }
 
 async function build(context: Context, options: BuildOptions): Promise<void> {

@@ -1,7 +1,8 @@
 import { createHash, generateKeyPairSync, sign } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { inMemory } from '../../src/boot/files.ts'
-import { lintRaspberryPi, lintSize, parseBootSignature } from '../../src/boot/raspberry-pi-lint.ts'
+import { parseBootSignature } from '../../src/boot/formats/boot-signature.ts'
+import { lintRaspberryPi, lintSize } from '../../src/boot/raspberry-pi-lint.ts'
 import { MusterError } from '../../src/errors.ts'
 
 const image = Buffer.alloc(5000, 'boot.img ')

@@ -11,7 +11,9 @@ export const piInitramfs = 'muster-initramfs'
 
 type Bootable = Exclude<Given, { give: 'skip' }>
 
-export function piConfig(given: Bootable): string {
+export function piConfig(
+  given: Pick<Extract<Bootable, { give: 'agent' }>, 'give' | 'reason'> | Bootable,
+): string {
   const hasInitramfs = given.give === 'agent' || given.initrd.length > 0
   return fillTemplate(
     'raspberry-pi/config.txt',
@@ -27,8 +29,13 @@ export function piCommandLine(given: Bootable, context: ScriptContext): string {
     given.give === 'agent'
       ? [...context.agentArguments, `muster.server=${context.agentUrl}`]
       : given.arguments
+  return piArguments([...args, bootInterfaceArgument(context.mac)])
+}
+
+/** cmdline.txt of these arguments. */
+export function piArguments(args: readonly string[]): string {
   return fillTemplate('raspberry-pi/cmdline.txt', encodePiCommandLine, {
-    arguments: [...args, bootInterfaceArgument(context.mac)].filter((each) => each !== '').join(' '),
+    arguments: args.filter((each) => each !== '').join(' '),
   })
 }
 

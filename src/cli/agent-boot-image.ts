@@ -1,0 +1,100 @@
+/** `muster agent boot-image`: a built agent as the boot.img and boot.sig that a Raspberry Pi's EEPROM loads. */
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Command } from 'commander'
+import { readBootKey, signBootImage } from '../boot/formats/boot-signature.ts'
+import { makePiImage } from '../boot/raspberry-pi-image.ts'
+import { MusterError } from '../errors.ts'
+import type { Context } from './context.ts'
+import { bytes, print } from './output.ts'
+
+type Options = { agent: string; firmware: string; out: string; server?: string; sign?: string }
+
+export function addBootImage(agent: Command, context: Context): void {
+  agent
+    .command('boot-image')
+    .description(
+      'put an arm64 agent and Raspberry Pi firmware into one boot.img, for HTTP boot, sticks and cards',
+    )
+    .requiredOption('--agent <folder>', "what 'muster agent build --arch arm64 --hardware server' wrote")
+    .requiredOption('--firmware <folder>', 'start4.elf, fixup4.dat, device trees …; docs/boot-methods.md')
+    .requiredOption('--out <folder>', 'where boot.img and boot.sig go: raspberry-pi/ of the files folder')
+    .option('--server <url>', 'agent plane, where the agent was built without one')
+    .option('--sign <file>', "RSA key of 2048 bits (PEM) whose public half is in the boards' EEPROMs")
+    .action((options: Options) => makeBootImage(context, options))
+}
+
+function makeBootImage(context: Context, options: Options): void {
+  const { sign, server } = options
+  const key = sign === undefined ? undefined : readBootKey(readGiven(sign, '--sign').toString('latin1'), sign)
+  const { image, boards, lacking } = makePiImage({
+    kernel: readGiven(join(options.agent, 'kernel'), '--agent'),
+    initramfs: readGiven(join(options.agent, 'initramfs'), '--agent'),
+    firmware: readFolder(options.firmware),
+    arguments: [
+      ...context.loaded().config.image.arguments,
+      ...(server === undefined ? [] : [`muster.server=${server}`]),
+    ],
+  })
+  const out = resolve(options.out)
+  const files = {
+    'boot.img': image,
+    ...(key === undefined ? {} : { 'boot.sig': signBootImage(image, key, new Date(context.world.now())) }),
+  }
+  for (const [name, content] of Object.entries(files)) write(out, name, content)
+  const made = {
+    image: join(out, 'boot.img'),
+    bytes: image.length,
+    boards,
+    lacking,
+    signed: key !== undefined,
+  }
+  print(context.output(), made, () =>
+    [
+      `${made.image}  ${bytes(made.bytes)}  boots ${boards.join(', ')}`,
+      ...lacking.map((line) => `  ${line}: not booted by it`),
+      key === undefined
+        ? 'Not signed: HTTP boot and secure boot take it only with --sign.'
+        : `${join(out, 'boot.sig')}  signed; 'muster lint raspberry-pi --key PUBLIC.pem' checks both`,
+    ].join('\n'),
+  )
+}
+
+/** @throws MusterError file-not-found */
+function readGiven(path: string, option: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new MusterError(
+      'file-not-found',
+      `${path} cannot be read (${option}): ${(cause as Error).message}.`,
+      {
+        cause,
+      },
+    )
+  }
+}
+
+/** Every file below a folder, by its path there. @throws MusterError file-not-found */
+function readFolder(folder: string): Record<string, Uint8Array> {
+  let names: string[]
+  try {
+    names = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  } catch (cause) {
+    const sentence = `The firmware's folder ${folder} cannot be read (--firmware): ${(cause as Error).message}.`
+    throw new MusterError('file-not-found', sentence, { cause })
+  }
+  const files = names.filter((name) => statSync(join(folder, name)).isFile())
+  return Object.fromEntries(files.map((name) => [name, readGiven(join(folder, name), '--firmware')]))
+}
+
+/** @throws MusterError build-failed */
+function write(folder: string, name: string, content: Uint8Array | string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, name), content)
+  } catch (cause) {
+    const sentence = `${join(folder, name)} cannot be written (--out): ${(cause as Error).message}.`
+    throw new MusterError('build-failed', sentence, { cause })
+  }
+}
