@@ -1,7 +1,7 @@
 /** What the agent was built with, and what its boot loader told it. */
 
 import { MusterError } from '../errors.ts'
-import { type AgentConfig, agentConfig } from '../protocol/agent-config.ts'
+import { type AgentConfig, agentConfig, agentPlaneUrl } from '../protocol/agent-config.ts'
 import { decodeUtf8 } from '../wire/utf8.ts'
 import type { Host } from './host.ts'
 import { asciiText } from './text.ts'
@@ -42,7 +42,7 @@ export async function readSettings(host: Host, folders: { etc: string; proc: str
   if (servers.length === 0 && config.serverPort === undefined)
     throw invalid(`${configPath} names no server and the kernel command line has no muster.server=https://….`)
   for (const server of servers)
-    if (!/^https:\/\/[^\s"'\\/?#]+$/.test(server.replace(/\/+$/, '')))
+    if (!agentPlaneUrl.safeParse(server).success)
       throw invalid(`The server "${server}" is not of the form https://host:port.`)
   if (config.pins.length === 0)
     throw invalid(

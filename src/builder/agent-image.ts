@@ -151,7 +151,7 @@ async function writeUnified(
   const { signer } = options
   const bytes = signer === undefined ? unsigned : signImage(unsigned, signer, 'the agent')
   const unified = join(options.outDir, 'agent.efi')
-  await replaceFile(unified, bytes)
+  await writeOut(unified, bytes)
   const unifiedSha256 = createHash('sha256').update(bytes).digest('hex')
   return { unified, unifiedBytes: bytes.length, unifiedSha256 }
 }
@@ -218,8 +218,8 @@ export async function writeImage(
   await mkdir(outDir, { recursive: true })
   const initramfs = Buffer.concat([base.initramfs, ...more])
   const paths = { kernel: join(outDir, 'kernel'), initramfs: join(outDir, 'initramfs') }
-  await replaceFile(paths.kernel, base.kernel)
-  await replaceFile(paths.initramfs, initramfs)
+  await writeOut(paths.kernel, base.kernel)
+  await writeOut(paths.initramfs, initramfs)
   return {
     ...paths,
     kernelBytes: base.kernel.length,
@@ -228,6 +228,18 @@ export async function writeImage(
     initramfsSha256: createHash('sha256').update(initramfs).digest('hex'),
     kernelRelease: base.release,
     timeFloor: lock.date,
+  }
+}
+
+async function writeOut(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    await replaceFile(path, bytes)
+  } catch (cause) {
+    throw new MusterError(
+      'build-failed',
+      `${path} could not be written: ${(cause as Error).message}. See to the disk, or choose another folder.`,
+      { cause, details: { path } },
+    )
   }
 }
 

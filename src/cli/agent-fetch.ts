@@ -8,6 +8,7 @@ import { buildHello } from '../builder/hello-image.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import type { Context } from './context.ts'
+import { prepareFolder } from './folders.ts'
 import { print } from './output.ts'
 
 export function addAgentFetch(agent: Command, context: Context): void {
@@ -25,6 +26,7 @@ async function fetchAll(context: Context, mirror: string | undefined): Promise<v
   const { architectures, hardware } = config.image
   const given = mirror ?? config.mirror
   const cacheDir = resolve(config.cache ?? join(config.data, 'cache'))
+  await prepareFolder(cacheDir, config.cache === undefined ? '--data' : 'cache')
   const scratch = await mkdtemp(join(tmpdir(), 'muster-fetch-'))
   const common = {
     mirrors: given === undefined ? await aptMirrors() : [given.replace(/\/+$/, '')],

@@ -1,8 +1,13 @@
 /** `muster agent build`: the boot agent for flash, a stick or the network, made from locked Debian packages. */
-import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { buildAgent, type Hardware, imagesFolder, readImagesLock } from '../builder/agent-image.ts'
+import {
+  type BuiltAgent,
+  buildAgent,
+  type Hardware,
+  imagesFolder,
+  readImagesLock,
+} from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { ImageSigner } from '../builder/authenticode.ts'
 import { aptMirrors } from '../builder/mirror.ts'
@@ -12,17 +17,18 @@ import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
 import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
 import { addBootImage } from './agent-boot-image.ts'
 import { addAgentFetch } from './agent-fetch.ts'
+import { type AgentTrust, agentTrust } from './agent-trust.ts'
 import { anArch, oneOf } from './arguments.ts'
 import type { Context } from './context.ts'
+import { prepareFolder } from './folders.ts'
 import { bytes, print } from './output.ts'
 import { readImageSigner } from './sign-kernel.ts'
 
 type BuildOptions = {
   arch: Arch
   hardware: Hardware
-  root: string
+  root?: string
   server?: string
-  pin: string
   mirror?: string
   policy?: string
   out: string
@@ -43,7 +49,7 @@ export function addAgent(program: Command, context: Context): void {
       'virtual (virtio only) or server (wired NICs of real machines)',
       oneOf<Hardware>(['virtual', 'server']),
     )
-    .requiredOption('--root <file>', 'root.json that the agent trusts')
+    .option('--root <file>', "root.json that the agent trusts (default: the newest of the data folder's)")
     .requiredOption('--out <folder>', 'where kernel and initramfs go')
     .option('--server <url,…>', 'agent planes tried in order; without it the kernel command line names one')
     .option(
@@ -62,22 +68,27 @@ export function addAgent(program: Command, context: Context): void {
     )
     .option('--cert <file>', "its certificate (PEM), which is enrolled in the machines' db")
     .option('--mirror <url>', 'Debian mirror; by default the one apt uses')
-    .addHelpText('after', "\n--pin is required: the agent plane's key, as 'muster status' prints it.")
+    .addHelpText(
+      'after',
+      "\n--pin is the agent plane's key, as 'muster status' prints it (default: the one in the data folder).",
+    )
     .option('--refresh', 'first make images/agent/packages.lock anew from what the mirror has now')
-    .action(async (options: Omit<BuildOptions, 'pin'>, command: Command) => {
-      // One flag for both: the program takes it wherever it stands.
-      const { pin } = program.opts<{ pin?: string }>()
-      if (pin === undefined)
-        return command.error(
-          "error: --pin is not given: the agent would know no server; 'muster status' prints it",
-        )
-      return build(context, { ...options, pin })
-    })
+    // One --pin for both uses: the program takes it wherever it stands.
+    .action((options: BuildOptions, command: Command) =>
+      build(context, options, {
+        pin: program.opts<{ pin?: string }>().pin,
+        wrongUsage: (sentence) => command.error(sentence),
+      }),
+    )
   addAgentFetch(agent, context)
   addBootImage(agent, context)
 }
 
-async function build(context: Context, options: BuildOptions): Promise<void> {
+async function build(
+  context: Context,
+  options: BuildOptions,
+  usage: { pin: string | undefined; wrongUsage(sentence: string): never },
+): Promise<void> {
   const { world } = context
   const { config } = context.loaded()
   const { arch, hardware } = options
@@ -85,6 +96,12 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
   const origin = signer === undefined ? options.origin : 'signed'
   const policyFile = options.policy ?? config.agentPolicy
   const policy = policyFile === undefined ? {} : await readAgentPolicy(policyFile)
+  const { root } = options
+  const trust = await agentTrust({ ...usage, config, root, origin, policy, world })
+  const outDir = resolve(options.out)
+  const cacheDir = resolve(config.cache ?? join(config.data, 'cache'))
+  await prepareFolder(outDir, '--out')
+  await prepareFolder(cacheDir, config.cache === undefined ? '--data' : 'cache')
   const given = options.mirror ?? config.mirror
   const mirrors = given === undefined ? await aptMirrors() : [given.replace(/\/+$/, '')]
   const progress = world.progressLines((line) => world.stderr(`${line}\n`))
@@ -102,36 +119,45 @@ async function build(context: Context, options: BuildOptions): Promise<void> {
   const { date } = await readImagesLock()
   const settings = world.agentConfig({
     repository: config.releases.repository,
-    pin: options.pin,
+    pin: trust.pin,
     arch,
     // The lock may hold milliseconds, which no signed time has (protocol/identifiers.ts).
     timeFloor: date.replace(/\.\d+Z$/, 'Z'),
     origin,
     servers: options.server?.split(',').map((url) => url.trim()) ?? [],
-    policy,
+    policy: { ...policy, ...floorOf(trust) },
   })
   checkSettings(settings)
   const built = await buildAgent({
     arch,
     hardware,
     mirrors,
-    cacheDir: resolve(config.cache ?? join(config.data, 'cache')),
-    outDir: resolve(options.out),
+    cacheDir,
+    outDir,
     config: Buffer.from(JSON.stringify(settings, undefined, 2)),
-    trustedRoot: readFileSync(options.root),
+    trustedRoot: trust.trustedRoot,
     commandLine: config.image.arguments.join(' '),
     ...(signer === undefined ? {} : { signer }),
     agentBundle: await world.agentBundle(),
     progress,
   })
-  print(context.output(), built, () =>
-    [
-      `${built.kernel}  ${bytes(built.kernelBytes)}  sha256:${built.kernelSha256}`,
-      `${built.initramfs}  ${bytes(built.initramfsBytes)}  sha256:${built.initramfsSha256}`,
-      `${built.unified}  ${bytes(built.unifiedBytes)}  sha256:${built.unifiedSha256}`,
-      `Linux ${built.kernelRelease}; believes no time before ${built.timeFloor}`,
-    ].join('\n'),
+  const { pin, rootFile, rootVersion, notes } = trust
+  print(context.output(), { ...built, trust: { rootFile, rootVersion, pin, ...floorOf(trust) } }, () =>
+    builtText(built),
   )
+  for (const note of notes) context.output().note(`${note}\n`)
+}
+
+const floorOf = ({ minTargetsVersion }: AgentTrust) =>
+  minTargetsVersion === undefined ? {} : { minTargetsVersion }
+
+function builtText(built: BuiltAgent): string {
+  return [
+    `${built.kernel}  ${bytes(built.kernelBytes)}  sha256:${built.kernelSha256}`,
+    `${built.initramfs}  ${bytes(built.initramfsBytes)}  sha256:${built.initramfsSha256}`,
+    `${built.unified}  ${bytes(built.unifiedBytes)}  sha256:${built.unifiedSha256}`,
+    `Linux ${built.kernelRelease}; believes no time before ${built.timeFloor}`,
+  ].join('\n')
 }
 
 /** @throws MusterError key-invalid */

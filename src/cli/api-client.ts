@@ -2,14 +2,14 @@
  * The command line's way to the server: the socket in the data folder, or a URL with a token. A server on another host has
  * a self-signed certificate, so it is known by its pinned public key, as agents know it.
  */
-import { createHash } from 'node:crypto'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { connect as connectTls } from 'node:tls'
 import { type ErrorCode, errorCodes, MusterError } from '../errors.ts'
 import { withShortPath } from '../http/admin-socket.ts'
+import { pinOf } from '../http/public-key-pin.ts'
 
 export type ApiTarget =
   | { kind: 'socket'; path: string }
@@ -127,7 +127,8 @@ async function openSocket(target: ApiTarget): Promise<Socket> {
   const servername = /^[\d.]+$|:/.test(host) ? '' : host
   const socket = connectTls({ ...place, servername, rejectUnauthorized: target.pin === undefined })
   await connected(socket, 'secureConnect')
-  const found = pinOf(socket)
+  const key = socket.getPeerX509Certificate()?.publicKey
+  const found = key === undefined ? 'none' : pinOf(key)
   if (target.pin !== undefined && found !== target.pin) {
     socket.destroy()
     throw new MusterError(
@@ -152,12 +153,6 @@ function connected<S extends Socket>(socket: S, event: 'connect' | 'secureConnec
       resolve(socket)
     })
   })
-}
-
-/** RFC 7469 §2.4. */
-function pinOf(socket: TLSSocket): string {
-  const spki = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' }) ?? ''
-  return `sha256//${createHash('sha256').update(spki).digest('base64')}`
 }
 
 function unreachable(target: ApiTarget, cause: unknown): MusterError {

@@ -1,5 +1,6 @@
 /** Parsers for option values: a wrong one is wrong usage (exit code 2), said before anything is done. */
 import { InvalidArgumentError } from 'commander'
+import { publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
 
 export function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
@@ -15,6 +16,14 @@ export const anArch = oneOf(arch.options)
 export function wholeNumber(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text)
   throw new InvalidArgumentError('It is a whole number.')
+}
+
+/** A server's public key, for agents and for --url. */
+export function aPin(text: string): string {
+  if (publicKeyPin.safeParse(text).success) return text
+  throw new InvalidArgumentError(
+    "It is sha256// and 44 characters of base64, as 'muster status' on the server prints it.",
+  )
 }
 
 export type ReleaseName = { image: string; version: string }

@@ -3,12 +3,13 @@
  * (RFC 7469 form), so neither a certificate authority nor a clock is needed to know the server.
  */
 import 'reflect-metadata'
-import { createHash, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto'
+import { webcrypto } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { X509CertificateGenerator } from '@peculiar/x509'
 import { MusterError } from '../errors.ts'
 import { writeFileDurably } from '../store/durable-files.ts'
+import { agentPlaneKeyFile, pinOfPrivateKey } from './public-key-pin.ts'
 
 export type TlsIdentity = {
   /** PEM, PKCS#8. */
@@ -19,18 +20,17 @@ export type TlsIdentity = {
   pin: string
 }
 
-const keyFile = 'agent-plane.key.pem'
 const certificateFile = 'agent-plane.cert.pem'
 
 /** Loads the identity, or makes it when neither file is there. @throws MusterError key-invalid */
 export async function loadTlsIdentity(keysDirectory: string): Promise<TlsIdentity> {
-  const keyPath = join(keysDirectory, keyFile)
+  const keyPath = join(keysDirectory, agentPlaneKeyFile)
   const certificatePath = join(keysDirectory, certificateFile)
   if (!existsSync(keyPath)) await makeIdentity(keyPath, certificatePath)
   try {
     const key = readFileSync(keyPath, 'utf8')
     const certificate = readFileSync(certificatePath, 'utf8')
-    return { key, certificate, pin: pinOf(key) }
+    return { key, certificate, pin: pinOfPrivateKey(key) }
   } catch (cause) {
     throw new MusterError(
       'key-invalid',
@@ -38,12 +38,6 @@ export async function loadTlsIdentity(keysDirectory: string): Promise<TlsIdentit
       { cause, details: { path: keyPath } },
     )
   }
-}
-
-/** RFC 7469 §2.4: base64 of the sha256 of the DER SubjectPublicKeyInfo. */
-function pinOf(privateKeyPem: string): string {
-  const spki = createPublicKey(createPrivateKey(privateKeyPem)).export({ type: 'spki', format: 'der' })
-  return `sha256//${createHash('sha256').update(spki).digest('base64')}`
 }
 
 async function makeIdentity(keyPath: string, certificatePath: string): Promise<void> {

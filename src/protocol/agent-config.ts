@@ -9,6 +9,24 @@ import { argumentProblem } from './plan.ts'
 
 const whole = z.number().check(z.int(), z.gte(0))
 
+/**
+ * curl's --pinnedpubkey form (RFC 7469 §2.4): base64 of the sha256 of a SubjectPublicKeyInfo. curl compares text, so the last
+ * character is one of the 16 that 32 bytes can end with; anything else would be a key that no server has.
+ */
+export const publicKeyPin = z
+  .string()
+  .check(
+    z.regex(
+      /^sha256\/\/[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/,
+      'a pin looks like sha256//<44 characters of base64>',
+    ),
+  )
+
+/** An agent plane's URL: `https://host:port`, no path. */
+export const agentPlaneUrl = z
+  .string()
+  .check(z.regex(/^https:\/\/[^\s"'\\/?#]+\/*$/, "an agent plane's URL looks like https://host:port"))
+
 /** `name`, `name=value`, `name=*` or `prefix.*`; anything else with a star would allow nothing, and look as if it allowed much. */
 const argumentPattern = z.string().check(
   z.refine((pattern) => argumentProblem(pattern) === undefined, 'an argument that no agent takes'),
@@ -49,14 +67,14 @@ export const agentConfig = z.object({
   apiVersion: z.literal('muster/v1'),
   origin: agentOrigin,
   /** Agent-plane URLs tried in order; empty: `muster.server=` on the kernel command line (safe: the key is pinned). */
-  servers: z.array(z.string()),
+  servers: z.array(agentPlaneUrl),
   /**
    * Port of the agent plane on hosts that the DHCP lease names as one to boot from: asked after the others, for an agent that firmware
    * starts without arguments (safe likewise). Left out: no such host is asked.
    */
   serverPort: z.optional(z.number().check(z.int(), z.gte(1), z.lte(65535))),
   /** Public keys of the agent plane: `sha256//<base64>`, curl's --pinnedpubkey form. */
-  pins: z.array(z.string()),
+  pins: z.array(publicKeyPin),
   repository: z.string(),
   /** Content mirrors beside what hello answers. */
   mirrors: z.array(mirror),

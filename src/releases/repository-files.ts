@@ -44,10 +44,45 @@ export type RepositoryFiles = {
 const namePattern = /^(?:(?:[1-9]\d{0,9})\.(?:root|targets|snapshot)|timestamp)\.json$/
 const versionsKept = 16
 
+type Role = 'root' | 'targets' | 'snapshot'
+export type RepositoryReader = Pick<RepositoryFiles, 'read' | 'current' | 'rootVersions'>
+
 export async function openRepositoryFiles(directory: string): Promise<RepositoryFiles> {
   await mkdir(directory, { recursive: true })
   await removeUnfinishedWrites(directory)
 
+  async function write(name: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await writeFileDurably(join(directory, name), bytes)
+    } catch (cause) {
+      const sentence = `${name} could not be written: ${(cause as Error).message}. See to the disk of ${directory}, then try again; what was served before is served on.`
+      throw new MusterError('store-failed', sentence, { cause, details: { directory, name } })
+    }
+  }
+
+  /** What no timestamp can name any more; roots stay. */
+  async function removeOld(role: Role): Promise<void> {
+    for (const version of (await versionsOf(directory, role)).slice(0, -versionsKept)) {
+      await rm(join(directory, `${version}.${role}.json`), { force: true })
+    }
+  }
+
+  return {
+    ...readRepositoryFiles(directory),
+
+    async commit(files) {
+      for (const [name, bytes] of inOrder(files)) {
+        if (!namePattern.test(name)) throw new MusterError('internal', `"${name}" is not a metadata file.`)
+        await write(name, bytes)
+      }
+      await removeOld('targets')
+      await removeOld('snapshot')
+    },
+  }
+}
+
+/** The same for one who only looks, beside a server that may be writing: what a state names is written before it. */
+export function readRepositoryFiles(directory: string): RepositoryReader {
   async function read(name: string): Promise<Uint8Array | undefined> {
     // Names come from URLs: attacker-controlled, so nothing but the pattern reaches the disk.
     if (!namePattern.test(name)) return undefined
@@ -56,15 +91,6 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
       throw error
-    }
-  }
-
-  async function write(name: string, bytes: Uint8Array): Promise<void> {
-    try {
-      await writeFileDurably(join(directory, name), bytes)
-    } catch (cause) {
-      const sentence = `${name} could not be written: ${(cause as Error).message}. See to the disk of ${directory}, then try again; what was served before is served on.`
-      throw new MusterError('store-failed', sentence, { cause, details: { directory, name } })
     }
   }
 
@@ -77,28 +103,12 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
     return { name, bytes, signed: validateMetadata(role, name, bytes).signed }
   }
 
-  async function versionsOf(role: 'root' | 'targets' | 'snapshot'): Promise<number[]> {
-    const pattern = new RegExp(`^([1-9]\\d{0,9})\\.${role}\\.json$`)
-    const found = (await readdir(directory)).map((name) => pattern.exec(name)?.[1])
-    return found
-      .filter((version) => version !== undefined)
-      .map(Number)
-      .sort((a, b) => a - b)
-  }
-
-  /** What no timestamp can name any more; roots stay. */
-  async function removeOld(role: 'targets' | 'snapshot'): Promise<void> {
-    for (const version of (await versionsOf(role)).slice(0, -versionsKept)) {
-      await rm(join(directory, `${version}.${role}.json`), { force: true })
-    }
-  }
-
   return {
     read,
-    rootVersions: () => versionsOf('root'),
+    rootVersions: () => versionsOf(directory, 'root'),
 
     async current() {
-      const newestRoot = (await versionsOf('root')).at(-1)
+      const newestRoot = (await versionsOf(directory, 'root')).at(-1)
       if (newestRoot === undefined && (await read('timestamp.json')) === undefined) return undefined
       const root = await load('root', `${newestRoot ?? 1}.root.json`)
       const timestamp = await load('timestamp', 'timestamp.json')
@@ -108,16 +118,16 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
       const targets = await load('targets', `${targetsVersion}.targets.json`)
       return { root, timestamp, snapshot, targets }
     },
-
-    async commit(files) {
-      for (const [name, bytes] of inOrder(files)) {
-        if (!namePattern.test(name)) throw new MusterError('internal', `"${name}" is not a metadata file.`)
-        await write(name, bytes)
-      }
-      await removeOld('targets')
-      await removeOld('snapshot')
-    },
   }
+}
+
+async function versionsOf(directory: string, role: Role): Promise<number[]> {
+  const pattern = new RegExp(`^([1-9]\\d{0,9})\\.${role}\\.json$`)
+  const found = (await readdir(directory)).map((name) => pattern.exec(name)?.[1])
+  return found
+    .filter((version) => version !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b)
 }
 
 const order = ['root', 'targets', 'snapshot', 'timestamp']

@@ -86,7 +86,7 @@ describe('reaching the server', () => {
     await using far = await createWorld({ tls })
     const argv = ['machines', '--url', far.url, '--token', far.token, '--pin']
     expect((await muster([...argv, tls.pin])).code).toBe(0)
-    const ran = await muster([...argv, 'sha256//AAAA'])
+    const ran = await muster([...argv, `sha256//${Buffer.alloc(32).toString('base64')}`])
     expect(ran.code).toBe(1)
     expect(ran.err).toContain('server-pin')
     expect((await muster(argv.slice(0, -1))).code).toBe(69)
