@@ -12,9 +12,15 @@ import { print, printableLines } from './output.ts'
 export function addDocumentVerbs(
   program: Command,
   context: Context,
-  options: { noun: 'profile' | 'cluster'; description: string; afterSet(name: string): string },
+  options: {
+    noun: 'profile' | 'cluster'
+    description: string
+    /** Flags of `set` that the API takes as query of the same name. */
+    setFlags?: readonly [flag: string, description: string][]
+    afterSet(name: string): string
+  },
 ): void {
-  const { noun, description, afterSet } = options
+  const { noun, description, afterSet, setFlags = [] } = options
   const collection = `${noun}s`
   const command = program.command(noun).description(description)
   command
@@ -27,12 +33,12 @@ export function addDocumentVerbs(
         .call<NamedDocument>({ method: 'GET', path: apiPath(collection, name) })
       print(context.output(), found, () => printableLines(stringify(found)))
     })
-  command
+  const set = command
     .command('set')
     .argument('[name]', "its name, when the file has no 'name'")
     .requiredOption('-f, --file <file>', 'YAML or JSON; - reads standard input')
     .description('make or replace it from a file')
-    .action(async (given: string | undefined, { file }: { file: string }) => {
+    .action(async (given: string | undefined, { file, ...query }: { file: string }) => {
       const document = readDocument(file)
       const name = given ?? document['name']
       if (typeof name !== 'string' || name === '')
@@ -41,9 +47,14 @@ export function addDocumentVerbs(
           `${file} has no 'name': write it there, or as 'muster ${noun} set <name> -f ${file}'.`,
         )
       const path = apiPath(collection, name)
-      const kept = await context.api().call<NamedDocument>({ method: 'PUT', path, body: document })
+      const kept = await context
+        .api()
+        .call<NamedDocument & { warnings?: string[] }>({ method: 'PUT', path, query, body: document })
       print(context.output(), kept, () => afterSet(name))
+      for (const warning of kept.warnings ?? [])
+        context.output().note(`warning: ${printableLines(warning)}.\n`)
     })
+  for (const [flag, about] of setFlags) set.option(flag, about)
   command
     .command('remove')
     .argument('<name>')

@@ -29,6 +29,7 @@ export function addProfiles(program: Command, context: Context): void {
   addDocumentVerbs(program, context, {
     noun: 'profile',
     description: 'one profile: show, set, remove',
+    setFlags: [['--unpublished', 'take it before its image is published: no machine gets it until then']],
     afterSet: (name) => `profile ${name} is set; machines get it at their next boot.`,
   })
 }

@@ -10,8 +10,15 @@ export type ProfileDeciders = {
   list(): Promise<NamedDocument[]>
   /** @throws MusterError profile-not-found */
   get(name: string): Promise<NamedDocument>
-  /** Validates all of it. The same twice is no error. @throws MusterError profile-invalid, cluster-not-found */
-  put(document: NamedDocument): Promise<NamedDocument>
+  /**
+   * Validates all of it. The same twice is no error. `warnings` are sentences about what holds and is hardly meant.
+   * @param unpublished take it although no machine would get its image now
+   * @throws MusterError profile-invalid, cluster-not-found
+   */
+  put(
+    document: NamedDocument,
+    options: { unpublished: boolean },
+  ): Promise<{ document: NamedDocument; warnings: string[] }>
   /** Removing twice is no error. */
   remove(name: string): Promise<void>
 }
@@ -48,12 +55,23 @@ export function profileRoutes(profiles: ProfileDeciders) {
       handle: ({ params }) => profiles.get(params.name),
     }),
     put: route({
-      summary: 'Make or replace a profile; all of it is validated',
+      summary: 'Make or replace a profile; all of it is validated, and its image must be published',
       group,
       params: documentName,
+      query: z.object({
+        unpublished: z
+          .stringbool()
+          .default(false)
+          .describe('Take it although no machine would get its image now; that is a warning then'),
+      }),
       body: given,
-      reply: document,
-      handle: async ({ params, body }) => profiles.put(named(params.name, body)),
+      reply: document.extend({
+        warnings: z.array(z.string()).optional().describe('What holds and is hardly meant; not kept'),
+      }),
+      async handle({ params, query, body }) {
+        const { document, warnings } = await profiles.put(named(params.name, body), query)
+        return warnings.length === 0 ? document : { ...document, warnings }
+      },
     }),
     remove: route({
       summary: 'Remove a profile; machines that had it get what matches next',

@@ -1,5 +1,6 @@
 /** What the admin plane asks, answered by the server's parts. */
 import type { BootFiles } from '../boot/files.ts'
+import { imageProblem } from '../boot/profile-check.ts'
 import { lintRaspberryPi } from '../boot/raspberry-pi-lint.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
@@ -7,10 +8,14 @@ import { errorCodeOf, MusterError } from '../errors.ts'
 import type { AdminDeciders } from '../http/admin.ts'
 import type { ImageDeciders, ImagesView, PullProgress, PullRequest } from '../http/admin-images.ts'
 import type { MachineView, WhyView } from '../http/admin-machines.ts'
+import type { NamedDocument } from '../http/admin-profiles.ts'
 import type { Machines } from '../machines/machines.ts'
+import { profileTies } from '../machines/profile-ties.ts'
+import { parseProfile } from '../machines/profiles.ts'
 import { pullInto } from '../oci/pull.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { RegistryClient } from '../oci/registry.ts'
+import type { Catalog } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { type StatusFacts, statusDeciders } from './status.ts'
@@ -67,7 +72,7 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
     profiles: {
       list: () => machines.profiles.list(),
       get: (name) => machines.profiles.get(name),
-      put: (document) => machines.profiles.put(document),
+      put: (document, options) => putProfile(facts, document, options),
       remove: (name) => forgiving('profile-not-found', machines.profiles.remove(name)),
     },
     clusters: {
@@ -86,6 +91,37 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
       },
     },
     status: statusDeciders(facts),
+  }
+}
+
+/** What the first machine would find is said to the person who sets it. @throws MusterError profile-invalid */
+async function putProfile(
+  { machines, releases }: AdminFacts,
+  document: NamedDocument,
+  { unpublished }: { unpublished: boolean },
+): Promise<{ document: NamedDocument; warnings: string[] }> {
+  const profile = parseProfile(document)
+  const problem = imageProblem(profile, catalogOf(releases))
+  if (problem !== undefined && !unpublished)
+    throw new MusterError(
+      'profile-invalid',
+      `The profile '${profile.name}' was not set, because no machine would get its image: ${problem}. ` +
+        "Publish it first ('muster image publish'), or say --unpublished (?unpublished=true) to prepare the profile before it.",
+    )
+  const warnings = [
+    ...(problem === undefined ? [] : [`until it is published no machine gets it: ${problem}`]),
+    ...profileTies(profile, await machines.profiles.list()),
+  ]
+  return { document: await machines.profiles.put(document), warnings }
+}
+
+/** Undefined while a follower has nothing of its upstream yet. */
+function catalogOf(releases: Releases): Catalog | undefined {
+  try {
+    return releases.catalog()
+  } catch (error) {
+    if (errorCodeOf(error) === 'repository-not-found') return undefined
+    throw error
   }
 }
 

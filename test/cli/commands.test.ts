@@ -210,6 +210,17 @@ describe('profiles', () => {
     expect((await here('profile', 'set', '-f', file)).code).toBe(0)
     expect((await here('profiles')).out).toContain('files/memtest.efi (UNVERIFIED)')
   })
+  test('are taken before their image with --unpublished, and what is hardly meant is said beside the result', async () => {
+    const file = join(folder, 'profile.yaml')
+    await writeFile(file, 'name: soon\nimage:\n  name: edge-os\n  channel: stable\n')
+    world.profileWarnings = ["profile 'all' fits every machine as well"]
+    const ran = await here('profile', 'set', '-f', file, '--unpublished', '--json')
+    world.profileWarnings = []
+    expect(JSON.parse(ran.out).warnings).toEqual(["profile 'all' fits every machine as well"])
+    expect(ran.err).toBe("warning: profile 'all' fits every machine as well.\n")
+    expect(world.unpublished).toEqual(['soon'])
+    expect((await here('profile', 'show', 'soon')).out).not.toContain('warnings')
+  })
   test('under two names at once are refused', async () => {
     const file = join(folder, 'profile.yaml')
     await writeFile(file, 'name: edge\n')

@@ -65,6 +65,9 @@ export type World = {
   partials: Map<string, Buffer>
   status: Status
   pulls: PullProgress[]
+  profileWarnings: string[]
+  /** Names of profiles that were put with `?unpublished=true`. */
+  unpublished: string[]
   targets: { bytes: Uint8Array; posted: Uint8Array[] }
   /** Events that nobody asked for yet; `happens` adds one and tells the watchers. */
   happens(event: Partial<EventView>): void
@@ -105,6 +108,8 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
       unknownFiles: 1,
     },
     pulls: [],
+    profileWarnings: [],
+    unpublished: [],
     targets: { bytes: Buffer.from('{"signatures":[],"signed":{"version":1}}\n'), posted: [] },
     happens(event) {
       const one = {
@@ -263,7 +268,14 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         world.blobs.set(digest, bytes)
       },
     },
-    profiles: documents(profiles, 'profile-not-found'),
+    profiles: {
+      ...documents(profiles, 'profile-not-found'),
+      async put(document, { unpublished }) {
+        if (unpublished) world.unpublished.push(document.name)
+        const kept = await documents(profiles, 'profile-not-found').put(document)
+        return { document: kept, warnings: world.profileWarnings }
+      },
+    },
     clusters: documents(world.clusters, 'cluster-not-found'),
     status: { status: async () => world.status, ready: async () => world.status.ready },
   }

@@ -1,0 +1,82 @@
+/** Whether a profile's wish can be met now: a misspelt image would be found by the first machine that asks for it. */
+
+import type { Profile } from '../machines/profiles.ts'
+import type { Arch } from '../protocol/identifiers.ts'
+import type { Catalog } from '../releases/catalog.ts'
+
+/**
+ * What is wrong with the image that a profile names, as a sentence without a full stop; undefined when a machine would get it.
+ *
+ * @param catalog undefined while nothing has come from upstream yet
+ */
+export function imageProblem(
+  { image: wish, selector }: Pick<Profile, 'image' | 'selector'>,
+  catalog: Catalog | undefined,
+): string | undefined {
+  if (wish === undefined) return undefined
+  const image = catalog?.image(wish.name)
+  if (catalog === undefined || image === undefined) {
+    const known = catalog?.images().map(({ name }) => name) ?? []
+    return `no image is called '${wish.name}'${instead(wish.name, known, 'no image is published yet')}`
+  }
+  const { channel, version } = wish
+  const channels = image.channels.map((one) => one.channel)
+  if (channel !== undefined && !channels.includes(channel))
+    return `image '${wish.name}' has no channel '${channel}'${instead(channel, channels, 'no channel names it')}`
+  const versions = [...new Set(image.releases.map((one) => one.version))]
+  if (version !== undefined && !versions.includes(version))
+    return `image '${wish.name}' has no version '${version}'${instead(version, versions, 'no release of it is there')}`
+  const current = version ?? image.channels.find((one) => one.channel === channel)?.version
+  const archs = image.releases.filter((one) => one.version === current).map((one) => one.arch)
+  const { arch: only } = selector
+  if (only !== undefined && !archs.includes(only))
+    return `${wish.name}/${current} is not there for ${only}, only for ${archs.join(', ')}`
+  return bootProblem(catalog, wish, only === undefined ? archs : [only])
+}
+
+/** Floors, and content that is not all here. One architecture that boots is enough. */
+function bootProblem(
+  catalog: Catalog,
+  { name: image, channel, version }: NonNullable<Profile['image']>,
+  archs: readonly Arch[],
+): string | undefined {
+  const problems: string[] = []
+  for (const arch of archs) {
+    try {
+      catalog.resolve({ image, arch, channel, version })
+      return undefined
+    } catch (error) {
+      problems.push((error as Error).message.replace(/\.$/, ''))
+    }
+  }
+  return problems[0]
+}
+
+function instead(given: string, known: readonly string[], none: string): string {
+  if (known.length === 0) return `: ${none}`
+  const close = known
+    .map((name) => ({ name, distance: editDistance(given.toLowerCase(), name.toLowerCase()) }))
+    .filter(
+      ({ name, distance }) => distance <= Math.max(1, Math.floor(Math.min(name.length, given.length) / 3)),
+    )
+    .sort((a, b) => a.distance - b.distance)[0]
+  if (close !== undefined) return ` (did you mean '${close.name}'?)`
+  return `; there is ${known.slice(0, 8).join(', ')}${known.length > 8 ? ', …' : ''}`
+}
+
+/** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). Names are at most 64 characters. */
+function editDistance(a: string, b: string): number {
+  let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, column) => column)]
+  for (let row = 1; row <= a.length; row++) {
+    const next = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const same = a[row - 1] === b[column - 1]
+      let least = Math.min(last[column]! + 1, next[column - 1]! + 1, last[column - 1]! + (same ? 0 : 1))
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1])
+        least = Math.min(least, before[column - 2]! + 1)
+      next.push(least)
+    }
+    ;[before, last] = [last, next]
+  }
+  return last[b.length]!
+}
