@@ -10,6 +10,7 @@ import { connect as connectTls } from 'node:tls'
 import { type ErrorCode, errorCodes, MusterError } from '../errors.ts'
 import { withShortPath } from '../http/admin-socket.ts'
 import { pinOf } from '../http/public-key-pin.ts'
+import { unreachable } from './unreachable.ts'
 
 export type ApiTarget =
   | { kind: 'socket'; path: string }
@@ -153,22 +154,6 @@ function connected<S extends Socket>(socket: S, event: 'connect' | 'secureConnec
       resolve(socket)
     })
   })
-}
-
-function unreachable(target: ApiTarget, cause: unknown): MusterError {
-  const { code, message } = cause as NodeJS.ErrnoException
-  if (target.kind === 'socket' && (code === 'EACCES' || code === 'EPERM')) {
-    return new MusterError(
-      'access-denied',
-      `The socket ${target.path} belongs to another user. Run this as the user of the server, or give --url and --token.`,
-      { cause },
-    )
-  }
-  const sentence =
-    target.kind === 'socket'
-      ? `No Muster answers at ${target.path}. Start it with 'muster serve', name its data folder with --data, or another server with --url and --token.`
-      : `No Muster answers at ${target.url.origin}: ${message}. Check the address, and that admin.host there is not loopback only.`
-  return new MusterError('server-unreachable', sentence, { cause })
 }
 
 /** The server's problem+json as the error it was; what is no such answer comes from something else on that port. */

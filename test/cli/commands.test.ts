@@ -93,6 +93,33 @@ describe('reaching the server', () => {
   })
 })
 
+describe('reaching the server by the wrong scheme', () => {
+  const at = (url: string, ...more: string[]) => muster(['machines', '--url', url, '--token', 'x', ...more])
+
+  test('https at the plain port says to take http, and nothing of OpenSSL', async () => {
+    const ran = await at(world.url.replace('http:', 'https:'))
+    expect(ran.code).toBe(69)
+    expect(ran.err).toContain('(server-unreachable: ')
+    expect(ran.err).toContain(`speaks plain HTTP`)
+    expect(ran.err).toContain(`--url ${world.url}`)
+    expect(ran.err).not.toMatch(/SSL/)
+  })
+  test('http at the TLS port says to take https', async () => {
+    await using far = await createWorld({ tls: await loadTlsIdentity(folder) })
+    const ran = await at(far.url.replace('https:', 'http:'))
+    expect(ran.code).toBe(69)
+    expect(ran.err).toContain(`--url ${far.url} with --pin`)
+  })
+  test('a certificate of its own without --pin says where the pin is', async () => {
+    await using far = await createWorld({ tls: await loadTlsIdentity(folder) })
+    const ran = await at(far.url)
+    expect([ran.code, ran.err]).toEqual([
+      69,
+      expect.stringMatching(/No authority vouches.*--pin.*muster status/s),
+    ])
+  })
+})
+
 describe('machines', () => {
   test('are a table for people and JSON for programs', async () => {
     world.machines.set(rack1.id, rack1)

@@ -1,0 +1,39 @@
+/** Why a server could not be asked, as a sentence with the way out: a person does not read OpenSSL. */
+import { MusterError } from '../errors.ts'
+import type { ApiTarget } from './api-client.ts'
+
+/** Node's names for a certificate that no authority vouches for. */
+const unknownCertificate =
+  /^(?:DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+|CERT_\w+|ERR_TLS_CERT_ALTNAME_INVALID)$/
+/** OpenSSL's, where what comes is no TLS record: it reads the first bytes of "HTTP/1.1 400" as a version or a length. */
+const notTls = /^(?:ERR_SSL_WRONG_VERSION_NUMBER|ERR_SSL_PACKET_LENGTH_TOO_LONG|ERR_SSL_HTTP_REQUEST|EPROTO)$/
+/** What Node's HTTP says where a TLS server hangs up on a plain request, or answers with an alert. */
+const notHttp = /^(?:ECONNRESET|HPE_\w+)$/
+
+export function unreachable(target: ApiTarget, cause: unknown): MusterError {
+  const { code = '', message } = cause as NodeJS.ErrnoException
+  if (target.kind === 'url')
+    return new MusterError('server-unreachable', urlSentence(target.url, code, message), { cause })
+  if (code === 'EACCES' || code === 'EPERM')
+    return new MusterError(
+      'access-denied',
+      `The socket ${target.path} belongs to another user. Run this as the user of the server, or give --url and --token.`,
+      { cause },
+    )
+  return new MusterError(
+    'server-unreachable',
+    `No Muster answers at ${target.path}. Start it with 'muster serve', name its data folder with --data, or another server with --url and --token.`,
+    { cause },
+  )
+}
+
+function urlSentence({ protocol, origin, host }: URL, code: string, message: string): string {
+  const secure = protocol === 'https:'
+  if (secure && notTls.test(code))
+    return `What answers at ${origin} speaks plain HTTP, as the admin plane does while it listens on loopback. On that machine (or through an SSH tunnel) say --url http://${host}; for https from elsewhere set admin.host there.`
+  if (secure && unknownCertificate.test(code))
+    return `No authority vouches for the certificate of ${origin} (${code}). Give the server's key with --pin: its own 'muster status' prints it.`
+  if (!secure && notHttp.test(code))
+    return `What answers at ${origin} does not speak plain HTTP (${code}). Where admin.host is not loopback the admin plane speaks TLS: say --url https://${host} with --pin.`
+  return `No Muster answers at ${origin}: ${message}. Check the address, and that admin.host there is not loopback only.`
+}
