@@ -17,7 +17,7 @@ import type { Log } from './log.ts'
 import type { Machines } from './machines/machines.ts'
 import type { Releases } from './releases/releases.ts'
 import { type AdminFacts, adminDeciders } from './setup/admin-deciders.ts'
-import { prepareDataFolder } from './setup/data-folder.ts'
+import { prepareDataFolder, requireFilesFolder } from './setup/data-folder.ts'
 import { createDeciders } from './setup/deciders.ts'
 import { toFirmwareNote } from './setup/firmware-notes.ts'
 import type { Missing } from './setup/first-start.ts'
@@ -69,6 +69,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   await using stack = new AsyncDisposableStack()
 
   // What is on disk.
+  await requireFilesFolder(config.files)
   await prepareDataFolder(paths)
   const database = stack.use(
     await openDatabase({ path: paths.database, log, now, limits: databaseLimitsOf(config) }),

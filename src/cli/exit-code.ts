@@ -19,6 +19,9 @@ const byCode: Partial<Record<ErrorCode, number>> = {
   'agent-config-invalid': exitCodes.configuration,
   'data-unwritable': exitCodes.configuration,
   'listen-failed': exitCodes.configuration,
+  // Another Muster has the data folder: to a service manager that is one thing, whichever lock is met first.
+  'database-locked': exitCodes.configuration,
+  'repository-locked': exitCodes.configuration,
 }
 
 export function exitCodeOf(error: unknown): number {

@@ -1,6 +1,7 @@
 /** The data folder: made when it is missing, refused in one sentence when it cannot be used. */
 import { constants } from 'node:fs'
-import { access, chmod, mkdir } from 'node:fs/promises'
+import { access, chmod, mkdir, readdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { MusterError } from '../errors.ts'
 import type { Paths } from './paths.ts'
 
@@ -17,6 +18,33 @@ export async function prepareDataFolder(paths: Paths): Promise<void> {
       'data-unwritable',
       `The data folder ${paths.data} cannot be written by this user (key: data); choose another one with --data, or give this one to the user. ${hintFor(cause)}`.trim(),
       { cause, details: { path: paths.data } },
+    )
+  }
+}
+
+/**
+ * The operator's own folder has to be there: it holds what machines ask for by name, and an empty answer to each would be found at
+ * the rack.
+ *
+ * @throws MusterError config-invalid
+ */
+export async function requireFilesFolder(folder: string | undefined): Promise<void> {
+  if (folder === undefined) return
+  try {
+    await readdir(folder)
+  } catch (cause) {
+    const path = resolve(folder)
+    const { code } = cause as NodeJS.ErrnoException
+    const said =
+      code === 'ENOENT'
+        ? 'does not exist'
+        : code === 'ENOTDIR'
+          ? 'is a file, not a folder'
+          : `cannot be read: ${(cause as Error).message}`
+    throw new MusterError(
+      'config-invalid',
+      `The files folder ${path} ${said} (key: files); make it, or name another one with --files.`,
+      { cause, details: { path } },
     )
   }
 }

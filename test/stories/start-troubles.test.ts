@@ -96,9 +96,7 @@ describe('a data folder', () => {
     const data = join(folder, 'data')
     await using first = await startServerProcess(data)
     const second = await start({ data })
-    expect(second.code).not.toBe(0)
-    expect(second.err).toMatch(/^muster: .*(--data|data folder)/m)
-    expect(second.err).not.toMatch(/^\s+at /m)
+    expectSentence(second, { code: 'database-locked', says: /^muster: .*another process.*--data/m })
     // The first is none the worse for it.
     expect((await fetch(`${first.firmware}/tuf/main/metadata/timestamp.json`)).status).toBe(200)
     expect((await muster(['status', '--data', data])).code).toBe(0)
@@ -118,6 +116,19 @@ describe('a data folder', () => {
     await (await startServerProcess(data)).kill()
     await rm(join(data, 'keys/agent-plane.cert.pem'))
     expectSentence(await start({ data }), { code: 'key-invalid', says: /backup/, exit: 1 })
+  })
+})
+
+test("the operator's folder that is not there, or is a file, is named with its setting", async () => {
+  const missing = join(folder, 'no-such-files')
+  expectSentence(await start({ files: missing }), {
+    code: 'config-invalid',
+    says: /no-such-files does not exist \(key: files\).*--files/,
+  })
+  await writeFile(join(folder, 'a-file'), '')
+  expectSentence(await start({ files: join(folder, 'a-file') }), {
+    code: 'config-invalid',
+    says: /a-file is a file, not a folder \(key: files\)/,
   })
 })
 
