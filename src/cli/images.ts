@@ -94,8 +94,14 @@ export function addImages(program: Command, context: Context): void {
         throw new MusterError('blob-truncated', 'The pull ended early; the same command goes on from there.')
       const { manifests } = last
       print(context.output(), manifests, () =>
-        manifests.map((one) => `${one.arch ?? '?'}  ${one.digest}\n`).join(''),
+        manifests.map(({ arch = '-', digest }) => `${arch.padEnd(5)}  ${digest}\n`).join(''),
       )
+      if (manifests.some((one) => one.arch === undefined))
+        context
+          .output()
+          .note(
+            'note: it does not say which architecture it is for; publish it with --arch amd64 or --arch arm64.\n',
+          )
     })
 }
 

@@ -13,7 +13,7 @@ import {
   digestOf,
   type ImageName,
   type ImageSource,
-  type LoadDocument,
+  type Loader,
   loadDescribed,
   resolveEvery,
   resolveImage,
@@ -37,14 +37,18 @@ export async function openLayout(options: { path: string }): Promise<ImageSource
   const index = parseManifest(await readSmall(path, 'index.json'), { mediaType: mediaTypes.index })
   if (index.kind !== 'index') throw invalid(path, 'its index.json is a manifest')
 
-  const load: LoadDocument = async (digest) => {
+  const document: Loader['document'] = async (digest) => {
     const bytes = await readSmall(path, blobPath(digest))
     checkDocument(bytes, { digest })
     const mediaType = index.manifests.find((one) => one.digest === digest)?.mediaType
     return mediaType === undefined ? { bytes } : { bytes, mediaType }
   }
+  const blob: ImageSource['blob'] = (descriptor, { offset = 0, signal } = {}) =>
+    readFile(path, descriptor, offset, signal)
+  const load = { document, blob }
   return {
     location: path,
+    blob,
     async resolve(name, { arch, signal }) {
       const entries = entriesOf(path, index, name)
       const [only] = entries
@@ -65,7 +69,6 @@ export async function openLayout(options: { path: string }): Promise<ImageSource
         platforms.map(({ arch, descriptor }) => loadDescribed(load, descriptor, arch, signal)),
       )
     },
-    blob: (descriptor, { offset = 0, signal } = {}) => readFile(path, descriptor, offset, signal),
   }
 }
 

@@ -18,7 +18,7 @@ import {
   type SendOptions,
   withoutQuery,
 } from './send.ts'
-import { checkDocument, type ImageSource, type LoadDocument, resolveEvery, resolveImage } from './source.ts'
+import { checkDocument, type ImageSource, type Loader, resolveEvery, resolveImage } from './source.ts'
 import { checkHosts, type Fetch, type RegistryHosts } from './transport.ts'
 
 export type RegistryOptions = {
@@ -104,7 +104,7 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
       }
     }
 
-    const load: LoadDocument = async (wanted, signal) => {
+    const document: Loader['document'] = async (wanted, signal) => {
       const { reply, bytes } = await wholeManifest(wanted, signal)
       const claimed = reply.headers.get('docker-content-digest')
       if (isDigest(wanted)) checkDocument(bytes, { digest: wanted })
@@ -115,26 +115,29 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
       return kindOf(mediaType) === undefined ? { bytes } : { bytes, mediaType }
     }
 
+    const blob: ImageSource['blob'] = (descriptor, { offset = 0, signal } = {}) =>
+      readBlob({
+        descriptor,
+        offset,
+        signal,
+        location,
+        limits: blobLimits,
+        backoff: (failures) => sender.backoff(failures, signal),
+        async open(start) {
+          const headers: Record<string, string> = { 'accept-encoding': 'identity' }
+          if (start > 0) headers['range'] = `bytes=${start}-`
+          const reply = await call(target, { path: `blobs/${descriptor.digest}`, headers, signal })
+          if (reply.status === 200 || (reply.status === 206 && start > 0)) return reply
+          throw refusal(reply, target, `the blob ${descriptor.digest}`)
+        },
+      })
+
+    const load = { document, blob }
     return {
       location,
+      blob,
       resolve: (name, { arch, signal }) => resolveImage(load, name, { arch, ...(signal && { signal }) }),
       resolveAll: (name, { signal } = {}) => resolveEvery(load, name, signal),
-      blob: (descriptor, { offset = 0, signal } = {}) =>
-        readBlob({
-          descriptor,
-          offset,
-          signal,
-          location,
-          limits: blobLimits,
-          backoff: (failures) => sender.backoff(failures, signal),
-          async open(start) {
-            const headers: Record<string, string> = { 'accept-encoding': 'identity' }
-            if (start > 0) headers['range'] = `bytes=${start}-`
-            const reply = await call(target, { path: `blobs/${descriptor.digest}`, headers, signal })
-            if (reply.status === 200 || (reply.status === 206 && start > 0)) return reply
-            throw refusal(reply, target, `the blob ${descriptor.digest}`)
-          },
-        }),
     }
   }
   return { repository }

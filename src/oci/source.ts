@@ -2,8 +2,21 @@
 import { createHash } from 'node:crypto'
 import { MusterError } from '../errors.ts'
 import type { Arch } from '../protocol/identifiers.ts'
-import { type Descriptor, type ImageManifest, parseImageManifest, parseManifest } from './manifest.ts'
-import { architectureOf, platformsOf, selectPlatform } from './platform.ts'
+import { architectureAnnotation } from './artifact.ts'
+import {
+  type Descriptor,
+  type ImageManifest,
+  manifestLimits,
+  parseImageManifest,
+  parseManifest,
+} from './manifest.ts'
+import {
+  architectureOf,
+  configuredArchitecture,
+  hasPlatform,
+  platformsOf,
+  selectPlatform,
+} from './platform.ts'
 
 /** A tag or a digest in one source; with both, the digest decides. */
 export type ImageName = { tag?: string; digest?: string }
@@ -41,16 +54,22 @@ export type LoadDocument = (
   signal: AbortSignal | undefined,
 ) => Promise<{ bytes: Uint8Array<ArrayBuffer>; mediaType?: string }>
 
+export type Loader = {
+  document: LoadDocument
+  /** The bytes of a blob, their digest checked: `ImageSource.blob`. */
+  blob: ImageSource['blob']
+}
+
 export async function resolveImage(
-  load: LoadDocument,
+  load: Loader,
   name: ImageName,
   options: { arch: Arch; signal?: AbortSignal },
 ): Promise<ResolvedManifest> {
   const { arch, signal } = options
-  const root = await load(referenceOf(name), signal)
+  const root = await load.document(referenceOf(name), signal)
   const parsed = parseManifest(root.bytes, root)
   if (parsed.kind === 'index') return loadDescribed(load, selectPlatform(parsed, arch), arch, signal)
-  const resolved = toResolved(root.bytes, parsed)
+  const resolved = await toResolved(load, root.bytes, parsed, signal)
   if (resolved.arch !== undefined && resolved.arch !== arch) {
     throw new MusterError(
       'registry-not-found',
@@ -62,13 +81,13 @@ export async function resolveImage(
 }
 
 export async function resolveEvery(
-  load: LoadDocument,
+  load: Loader,
   name: ImageName,
   signal: AbortSignal | undefined,
 ): Promise<ResolvedManifest[]> {
-  const root = await load(referenceOf(name), signal)
+  const root = await load.document(referenceOf(name), signal)
   const parsed = parseManifest(root.bytes, root)
-  if (parsed.kind === 'manifest') return [toResolved(root.bytes, parsed)]
+  if (parsed.kind === 'manifest') return [await toResolved(load, root.bytes, parsed, signal)]
   const resolved: ResolvedManifest[] = []
   for (const { arch, descriptor } of platformsOf(parsed)) {
     resolved.push(await loadDescribed(load, descriptor, arch, signal))
@@ -78,14 +97,14 @@ export async function resolveEvery(
 
 /** The manifest that an index describes as being for `arch`. */
 export async function loadDescribed(
-  load: LoadDocument,
+  load: Loader,
   descriptor: Descriptor,
   arch: Arch,
   signal: AbortSignal | undefined,
 ): Promise<ResolvedManifest> {
-  const { bytes } = await load(descriptor.digest, signal)
+  const { bytes } = await load.document(descriptor.digest, signal)
   checkDocument(bytes, descriptor)
-  const resolved = toResolved(bytes, parseImageManifest(bytes, descriptor))
+  const resolved = await toResolved(load, bytes, parseImageManifest(bytes, descriptor), signal)
   if (resolved.arch !== undefined && resolved.arch !== arch) {
     throw new MusterError(
       'manifest-invalid',
@@ -115,14 +134,47 @@ export function referenceOf(name: ImageName): string {
   return name.digest ?? name.tag ?? 'latest'
 }
 
-function toResolved(bytes: Uint8Array<ArrayBuffer>, manifest: ImageManifest): ResolvedManifest {
+async function toResolved(
+  load: Loader,
+  bytes: Uint8Array<ArrayBuffer>,
+  manifest: ImageManifest,
+  signal: AbortSignal | undefined,
+): Promise<ResolvedManifest> {
   const descriptor: Descriptor = {
     mediaType: manifest.mediaType,
     digest: digestOf(bytes),
     size: bytes.length,
   }
   if (manifest.artifactType !== undefined) descriptor.artifactType = manifest.artifactType
-  const arch = architectureOf(manifest)
+  const arch = await ownArchitecture(load, descriptor.digest, manifest, signal)
   const resolved = { descriptor, manifestBytes: bytes, manifest }
   return arch === undefined ? resolved : { ...resolved, arch }
+}
+
+/** What an image says of itself: in our annotation, or in the config that every container tool writes. */
+async function ownArchitecture(
+  load: Loader,
+  digest: string,
+  manifest: ImageManifest,
+  signal: AbortSignal | undefined,
+): Promise<Arch | undefined> {
+  const annotated = architectureOf(manifest)
+  const { config } = manifest
+  if (!hasPlatform(config)) return annotated
+  if (config.size > manifestLimits.bytes)
+    throw new MusterError(
+      'manifest-too-large',
+      `The config of ${digest} has ${config.size} bytes, at most ${manifestLimits.bytes} are read.`,
+      { details: { expected: manifestLimits.bytes, found: config.size } },
+    )
+  const chunks: Uint8Array[] = []
+  for await (const chunk of load.blob(config, signal === undefined ? {} : { signal })) chunks.push(chunk)
+  const configured = configuredArchitecture(Buffer.concat(chunks))
+  if (annotated === undefined || configured === undefined) return annotated ?? configured
+  if (annotated === configured) return annotated
+  throw new MusterError(
+    'manifest-invalid',
+    `The manifest ${digest} is for ${annotated} by its annotation ${architectureAnnotation}, and for ${configured} by its config; one of the two has to be put right.`,
+    { details: { annotated, configured } },
+  )
 }

@@ -259,7 +259,7 @@ async function* pull(
   await done
   yield {
     kind: 'done',
-    manifests: manifests.map(({ arch, descriptor: { digest, size, mediaType } }) => ({
+    manifests: manifests.map(({ arch = request.arch, descriptor: { digest, size, mediaType } }) => ({
       ...(arch === undefined ? {} : { arch }),
       digest,
       size,

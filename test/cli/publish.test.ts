@@ -11,6 +11,7 @@ import { silentLog } from '../../src/log.ts'
 import { architectureAnnotation, layerTypes, osArtifactType } from '../../src/oci/artifact.ts'
 import { writeLayout } from '../../src/oci/layout.ts'
 import { mediaTypes } from '../../src/oci/manifest.ts'
+import type { ImageSource } from '../../src/oci/source.ts'
 import { type PublishingServer, publishThere } from '../../src/releases/publish-there.ts'
 import { type AdminFacts, adminDeciders } from '../../src/setup/admin-deciders.ts'
 import { periodsOf } from '../../src/signing/expiry.ts'
@@ -23,13 +24,16 @@ import { muster, type Ran } from './command-line.ts'
 let site: Site
 let plane: AdminPlane
 let socketPath: string
+/** What every registry has. */
+let pulled: ImageSource
 beforeEach(async () => {
+  pulled = image('pulled', { bytes: 300_000 })
   site = await openSite()
   socketPath = join(site.data, 'admin.sock')
   const facts: Partial<AdminFacts> = {
     releases: site.releases,
     blobs: site.blobs,
-    registries: { repository: () => image('pulled', { bytes: 300_000 }) },
+    registries: { repository: () => pulled },
     config: {} as never,
   }
   plane = await createAdminPlane({
@@ -204,6 +208,16 @@ describe('muster image pull', () => {
     expect(ran).toMatchObject({ code: 0, out: expect.stringMatching(/^amd64 {2}sha256:[0-9a-f]{64}\n$/) })
     expect(await site.blobs.size(ran.out.trim().split('  ')[1]!)).toBeGreaterThan(0)
     expect(site.releases.catalog().images()).toEqual([])
+  })
+  test('of what says no architecture says so, and how to publish it; with --arch it is that one', async () => {
+    const { resolveAll } = pulled
+    const silent = async () => (await resolveAll({})).map(({ arch: _, ...rest }) => rest)
+    pulled = { ...pulled, resolveAll: silent, resolve: async () => (await silent())[0]! }
+    const ran = await here('image', 'pull', 'registry.example/os/edge:1')
+    expect(ran.out).toMatch(/^- {6}sha256:[0-9a-f]{64}\n$/)
+    expect(ran.err).toMatch(/^note: .*publish it with --arch amd64 or --arch arm64/)
+    const told = await here('image', 'pull', 'registry.example/os/edge:1', '--arch', 'arm64')
+    expect(told).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^arm64 {2}sha256:/) })
   })
 })
 

@@ -2,7 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { MusterError } from '../../src/errors.ts'
 import { layerTypes, osArtifactType, pickArtifact } from '../../src/oci/artifact.ts'
 import { type ImageIndex, type ImageManifest, mediaTypes } from '../../src/oci/manifest.ts'
-import { architectureOf, platformsOf, selectPlatform } from '../../src/oci/platform.ts'
+import {
+  architectureOf,
+  configuredArchitecture,
+  platformsOf,
+  selectPlatform,
+} from '../../src/oci/platform.ts'
 
 let count = 0
 const descriptor = (mediaType: string, size = 10) => ({
@@ -126,5 +131,33 @@ describe('an index', () => {
     expect(architectureOf(manifest())).toBeUndefined()
     expect(architectureOf(saying('arm64'))).toBe('arm64')
     expect(refusal(() => architectureOf(saying('vax'))).code).toBe('manifest-invalid')
+  })
+})
+
+describe("an image's config", () => {
+  const configured = (config: unknown) => configuredArchitecture(Buffer.from(JSON.stringify(config)))
+
+  test('says the architecture as container tools write it', () => {
+    expect(configured({ architecture: 'amd64', os: 'linux' })).toBe('amd64')
+    expect(configured({ architecture: 'arm64', os: 'linux', variant: 'v8' })).toBe('arm64')
+    expect(configured({ architecture: 'arm64' })).toBe('arm64')
+  })
+  test('that is empty, or of another kind altogether, says nothing', () => {
+    for (const silent of [{}, { architecture: '' }, [], null, 'text', 7])
+      expect(configured(silent)).toBeUndefined()
+  })
+  test.each([
+    ['riscv64', { architecture: 'riscv64', os: 'linux' }, 'linux/riscv64'],
+    ['windows', { architecture: 'amd64', os: 'windows' }, 'windows/amd64'],
+    ['newer processors only', { architecture: 'amd64', os: 'linux', variant: 'v3' }, 'linux/amd64/v3'],
+    ['nonsense', { architecture: { toString: 1 }, os: ['x'] }, ''],
+  ])('for %s is refused', (_, config, said) => {
+    const error = refusal(() => configured(config))
+    expect(error.code).toBe('manifest-invalid')
+    expect(error.message).toContain(said)
+  })
+  test('that is no JSON is refused', () => {
+    for (const bytes of [Buffer.from('{'), Buffer.from([0xff, 0xfe])])
+      expect(refusal(() => configuredArchitecture(bytes)).code).toBe('manifest-invalid')
   })
 })

@@ -88,6 +88,63 @@ describe('an image in a registry', () => {
     expect((await repository().resolve({ tag: 'arm' }, { arch: 'arm64' })).arch).toBe('arm64')
   })
 
+  const configured = (
+    tag: string,
+    config: object | string,
+    extra: object = {},
+    mediaType: string = mediaTypes.imageConfig,
+  ) => {
+    const bytes = typeof config === 'string' ? config : JSON.stringify(config)
+    return registry.publishImage(
+      tag,
+      { Image: 'x' },
+      { config: registry.publishBlob(bytes, mediaType), ...extra },
+    )
+  }
+  const annotations = { 'vnd.muster.architecture': 'arm64' }
+
+  test('says its architecture in the config that container tools write', async () => {
+    for (const [tag, mediaType] of [
+      ['oci', mediaTypes.imageConfig],
+      ['docker', mediaTypes.dockerConfig],
+    ] as const) {
+      configured(tag, { architecture: 'arm64', os: 'linux' }, {}, mediaType)
+      expect((await repository().resolveAll({ tag })).map(({ arch }) => arch)).toEqual(['arm64'])
+      expect(await codeOf(repository().resolve({ tag }, { arch: 'amd64' }))).toBe('registry-not-found')
+    }
+    configured('both', { architecture: 'arm64', os: 'linux' }, { annotations })
+    expect((await repository().resolveAll({ tag: 'both' }))[0]!.arch).toBe('arm64')
+    // A config of another kind may say what it likes.
+    configured('other', { architecture: 'vax' }, {}, 'application/vnd.example+json')
+    expect((await repository().resolveAll({ tag: 'other' }))[0]!.arch).toBeUndefined()
+  })
+
+  test('whose config contradicts the annotation, or the index above it, is refused', async () => {
+    configured('torn', { architecture: 'amd64', os: 'linux' }, { annotations })
+    const error = await repository()
+      .resolveAll({ tag: 'torn' })
+      .catch((caught) => caught)
+    expect([error.code, error.message]).toEqual([
+      'manifest-invalid',
+      expect.stringMatching(/arm64 by its annotation vnd\.muster\.architecture, and for amd64 by its config/),
+    ])
+    const amd64 = configured('', { architecture: 'amd64', os: 'linux' })
+    const manifests = [{ ...amd64, platform: { architecture: 'arm64', os: 'linux' } }]
+    registry.publish({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }, 'mixed', mediaTypes.index)
+    expect(await codeOf(repository().resolve({ tag: 'mixed' }, { arch: 'arm64' }))).toBe('manifest-invalid')
+  })
+
+  test('whose config lies about its bytes, or has megabytes of them, is not believed', async () => {
+    const config = registry.publishBlob('{"architecture":"amd64"}', mediaTypes.imageConfig)
+    registry.publishImage('lies', { Image: 'x' }, { config })
+    registry.lie(config.digest, '{"architecture":"arm64"}')
+    expect(await codeOf(repository().resolveAll({ tag: 'lies' }))).toBe('blob-digest')
+    configured('huge', `{"architecture":"arm64","pad":"${'x'.repeat(manifestLimits.bytes)}"}`)
+    expect(await codeOf(repository().resolveAll({ tag: 'huge' }))).toBe('manifest-too-large')
+    configured('junk', 'architecture: arm64')
+    expect(await codeOf(repository().resolveAll({ tag: 'junk' }))).toBe('manifest-invalid')
+  })
+
   test('that is not there is not found, and tells what was asked for', async () => {
     const error = await repository()
       .resolve({ tag: 'none' }, { arch: 'amd64' })
