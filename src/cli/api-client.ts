@@ -111,7 +111,10 @@ async function send(target: ApiTarget, request: ApiRequest): Promise<IncomingMes
     } else outgoing.end(body)
     return await answered
   } catch (error) {
+    // What was to be sent ended early (a blob that its folder does not have): that is why the connection broke.
+    const atSource = body instanceof Readable ? body.errored : null
     if (body instanceof Readable) body.destroy()
+    if (atSource instanceof MusterError) throw atSource
     throw error instanceof MusterError ? error : unreachable(target, error)
   }
 }

@@ -1,5 +1,5 @@
 /** Publishing over the real admin plane into a real repository: command line, API, verification, signatures, store. */
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createApiClient } from '../../src/cli/api-client.ts'
@@ -200,6 +200,17 @@ describe('muster image publish', () => {
       'layout-invalid',
     )
   })
+})
+
+test('a layer that the folder does not have is what is said, and not the connection that broke over it', async () => {
+  const path = await layout('torn', 'torn')
+  const blobs = join(path, 'blobs/sha256')
+  const [largest] = await Promise.all(
+    (await readdir(blobs)).map(async (name) => ({ name, size: (await stat(join(blobs, name))).size })),
+  ).then((all) => all.sort((a, b) => b.size - a.size))
+  await rm(join(blobs, largest!.name))
+  const ran = await here('image', 'publish', path, '--as', 'torn/1')
+  expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('(blob-unavailable: ')])
 })
 
 describe('muster image pull', () => {
