@@ -77,6 +77,7 @@ export const errorCodes = [
   'profile-tie',
   'cluster-invalid',
   'cluster-not-found',
+  'label-missing',
   'limit-reached',
   'report-refused',
   // signing

@@ -2,7 +2,7 @@
  * What one boot gets now: looks the facts up, in this order, and lets boot/plan.ts compose them.
  *
  *     session ─▶ eligibility (machine, profile) ─▶ release (catalog, floor) ─▶ join files (cluster) ─▶ signed plan
- *                  │ wait: a person has to decide      │ wait: not here yet
+ *                  │ wait: a person has to decide      │ wait: not here yet       │ wait: a label is missing
  *                  └ skip: nothing for this machine
  */
 import { errorCodeOf, type MusterError } from '../errors.ts'
@@ -10,15 +10,17 @@ import type { Machines } from '../machines/machines.ts'
 import type { Profile } from '../machines/profiles.ts'
 import type { Boot, Machine } from '../machines/records.ts'
 import { reportFile } from '../protocol/events.ts'
+import type { Arch } from '../protocol/identifiers.ts'
 import type { PlanFile, PlanReply } from '../protocol/plan.ts'
 import type { Resolution } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
+import type { Signer } from '../signing/keys.ts'
 import { composePlan, signPlan, toTimestamp } from './plan.ts'
 
 export type PlannerOptions = {
-  machines: Pick<Machines, 'eligibility' | 'recordPlan' | 'recordSkip' | 'reportToken'>
+  machines: Pick<Machines, 'eligibility' | 'recordPlan' | 'recordSkip' | 'recordWait' | 'reportToken'>
   releases: Pick<Releases, 'catalog' | 'expired' | 'planSigner' | 'repository'>
-  /** The join files of a cluster for one machine. @throws MusterError cluster-not-found, cluster-invalid */
+  /** The join files of a cluster for one machine. @throws MusterError cluster-not-found, cluster-invalid, label-missing */
   joinFiles(cluster: string, machine: Machine): Promise<PlanFile[]>
   /** curl's form of the agent plane's key. */
   pin: string
@@ -26,8 +28,22 @@ export type PlannerOptions = {
   limits: { planSeconds: number; pollSeconds: number }
 }
 
+/** What a plan is made from, or why it is not to be had: nothing is missing until all of it was looked for. */
+export type Ingredient<Value> = { value: Value } | { error: MusterError }
+export type Ingredients = {
+  metadata: Ingredient<'fresh'>
+  release: Ingredient<Resolution>
+  /** Of a profile without a cluster: no files. */
+  join: Ingredient<PlanFile[]>
+  signer: Ingredient<Signer>
+}
+
+/** A profile that boots through an agent, which not all do. */
+export type ImageProfile = Pick<Profile, 'cluster'> & { image: NonNullable<Profile['image']> }
+
 /** Codes after which a machine waits, because a person or an upstream can mend them while it does. */
 const waitFor = new Set([
+  'metadata-expired',
   'profile-tie',
   'target-not-found',
   'channel-invalid',
@@ -36,6 +52,7 @@ const waitFor = new Set([
   'repository-not-found',
   'cluster-not-found',
   'cluster-invalid',
+  'label-missing',
   'key-not-found',
   'key-invalid',
 ])
@@ -56,18 +73,35 @@ export function createPlanner(options: PlannerOptions) {
           `profile ${profile.name} boots unverified files from the firmware, not through an agent`,
         )
       }
-      const expired = releases.expired()
-      if (expired !== undefined) return wait(expired.message)
-      const release = releases.catalog().resolve({
-        image: profile.image.name,
-        arch: boot.arch,
-        channel: profile.image.channel,
-        version: profile.image.version,
-      })
-      return await give({ machine, boot, profile, release, because, agentUrl })
+      const ingredients = await lookUp(machine, boot.arch, { ...profile, image: profile.image })
+      return await give({ machine, boot, profile, because, agentUrl, ingredients })
     } catch (error) {
-      if (waitFor.has(errorCodeOf(error))) return wait((error as MusterError).message)
-      throw error
+      if (!waitFor.has(errorCodeOf(error))) throw error
+      const { code, details, message } = error as MusterError
+      await machines.recordWait(bootId, { code, reason: message, data: details })
+      return wait(message)
+    }
+  }
+
+  /** The one place that says what a plan needs: agents get it signed, and `muster machine why` shows it. */
+  async function lookUp(machine: Machine, arch: Arch, profile: ImageProfile): Promise<Ingredients> {
+    const { cluster, image } = profile
+    return {
+      metadata: await found(() => {
+        const expired = releases.expired()
+        if (expired !== undefined) throw expired
+        return 'fresh' as const
+      }),
+      release: await found(() =>
+        releases.catalog().resolve({
+          image: image.name,
+          arch,
+          channel: image.channel,
+          version: image.version,
+        }),
+      ),
+      join: await found(() => (cluster === undefined ? [] : options.joinFiles(cluster, machine))),
+      signer: await found(() => releases.planSigner()),
     }
   }
 
@@ -75,11 +109,13 @@ export function createPlanner(options: PlannerOptions) {
     machine: Machine
     boot: Boot
     profile: Profile
-    release: Resolution
     because: string[]
     agentUrl: string
+    ingredients: Ingredients
   }): Promise<PlanReply> {
-    const { machine, boot, profile, release } = chosen
+    const { machine, boot, ingredients, profile } = chosen
+    needed(ingredients.metadata)
+    const release = needed(ingredients.release)
     const { trusted } = releases.catalog()
     const because = [
       ...chosen.because,
@@ -95,12 +131,12 @@ export function createPlanner(options: PlannerOptions) {
       target: release.target,
       minReleaseCounter: release.floor,
       arguments: profile.arguments,
-      files: [reportFileOf(boot.id, chosen.agentUrl), ...(await joinFilesOf(machine, profile))],
+      files: [reportFileOf(boot.id, chosen.agentUrl), ...needed(ingredients.join)],
       because,
       now: at,
       validSeconds: limits.planSeconds,
     })
-    const envelope = signPlan(plan, releases.planSigner())
+    const envelope = signPlan(plan, needed(ingredients.signer))
     await machines.recordPlan(boot, {
       target: plan.target,
       digest: plan.manifestDigest,
@@ -108,11 +144,6 @@ export function createPlanner(options: PlannerOptions) {
       because,
     })
     return { status: 'boot', envelope }
-  }
-
-  async function joinFilesOf(machine: Machine, profile: Profile): Promise<PlanFile[]> {
-    if (profile.cluster === undefined) return []
-    return options.joinFiles(profile.cluster, machine)
   }
 
   /** The way back for the booted system; the token in it is a secret of this boot. */
@@ -139,5 +170,28 @@ export function createPlanner(options: PlannerOptions) {
     return { status: 'wait', reason, retrySeconds: limits.pollSeconds }
   }
 
-  return { planFor }
+  return { planFor, lookUp }
+}
+
+export type Planner = ReturnType<typeof createPlanner>
+
+/** Only what a person can mend is an answer; anything else is thrown. */
+async function found<Value>(look: () => Value | Promise<Value>): Promise<Ingredient<Value>> {
+  try {
+    return { value: await look() }
+  } catch (error) {
+    if (waitFor.has(errorCodeOf(error))) return { error: error as MusterError }
+    throw error
+  }
+}
+
+function needed<Value>(ingredient: Ingredient<Value>): Value {
+  if ('error' in ingredient) throw ingredient.error
+  return ingredient.value
+}
+
+/** The first that is missing, in the order in which a plan wants them; undefined: a plan can be made. */
+export function missingFrom({ join, metadata, release, signer }: Ingredients): MusterError | undefined {
+  for (const one of [metadata, release, join, signer]) if ('error' in one) return one.error
+  return undefined
 }

@@ -214,6 +214,7 @@ function showText(machine: MachineView, boots: readonly BootView[], nowMs: numbe
       ['enrolment', machine.enrolment],
       ['decided', decided],
       ['trust', machine.trust],
+      ['waits', machine.waits],
       ['UNVERIFIED', unverifiedText(machine)],
       ['labels', labelsText(machine.labels)],
       ['macs', machine.macs.join(', ')],

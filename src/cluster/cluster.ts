@@ -38,7 +38,7 @@ export function showCluster(cluster: Cluster): ShownCluster {
   return { ...cluster, secrets: Object.fromEntries(secrets) as ShownCluster['secrets'] }
 }
 
-/** The files that this machine is given. They may hold secrets: into the signed plan, nowhere else. @throws cluster-invalid */
+/** The files that this machine is given. They may hold secrets: into the signed plan, nowhere else. @throws label-missing, cluster-invalid */
 export function renderCluster(
   cluster: Cluster,
   machine: { id: string; name: string; labels: Labels },

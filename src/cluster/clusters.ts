@@ -17,7 +17,7 @@ export type Clusters = {
   put(value: unknown): Promise<ShownCluster>
   /** @throws cluster-not-found */
   remove(name: string): Promise<void>
-  /** The files for one machine, secrets inside. @throws cluster-not-found, cluster-invalid */
+  /** The files for one machine, secrets inside. @throws cluster-not-found, label-missing, cluster-invalid */
   render(name: string, machine: Pick<Machine, 'id' | 'name' | 'labels'>): Promise<PlanFile[]>
 }
 

@@ -81,8 +81,9 @@ export function checkStatic(cluster: StaticCluster): void {
 
 type Subject = { id: string; name: string; labels: Labels }
 
-/** @throws cluster-invalid when a label is missing or a file becomes too large. */
+/** @throws label-missing (details.labels); cluster-invalid when a file becomes too large. */
 export function renderStatic(cluster: StaticCluster, machine: Subject): PlanFile[] {
+  requireLabels(cluster, machine)
   return cluster.files.map(({ name, mode, format, template }) => {
     let text: string
     try {
@@ -99,6 +100,27 @@ export function renderStatic(cluster: StaticCluster, machine: Subject): PlanFile
       )
     return { name, mode, bytes: bytes.toString('base64') }
   })
+}
+
+/** All that are missing at once: whoever sets them goes to the rack once. */
+function requireLabels(cluster: StaticCluster, { labels, name: machine }: Subject): void {
+  const missing = cluster.files.flatMap(({ name, template }) =>
+    templateNames(template)
+      .filter((wanted) => wanted.startsWith('label.'))
+      .map((wanted) => ({ label: wanted.slice('label.'.length), file: name }))
+      .filter(({ label }) => !Object.hasOwn(labels, label)),
+  )
+  if (missing.length === 0) return
+  const names = [...new Set(missing.map(({ label }) => label))]
+  const files = [...new Set(missing.map(({ file }) => `'${file}'`))].join(', ')
+  const quoted = names.map((label) => `'${label}'`).join(', ')
+  const [plural, them] = names.length === 1 ? ['label', 'it'] : ['labels', 'them']
+  const command = `muster machine label ${machine} ${names.map((label) => `${label}=VALUE`).join(' ')}`
+  throw new MusterError(
+    'label-missing',
+    `${machine} lacks the ${plural} ${quoted}, needed by ${files} of the cluster '${cluster.name}': '${command}' sets ${them}`,
+    { details: { cluster: cluster.name, labels: names } },
+  )
 }
 
 function lookup(cluster: StaticCluster, machine: Subject, wanted: string): string | undefined {

@@ -44,6 +44,10 @@ export const machine = z.object({
     .string()
     .optional()
     .describe('Profile that gives it files which nobody signed; said where one machine is asked for'),
+  waits: z
+    .string()
+    .optional()
+    .describe('Why it boots nothing now, and what mends that; said where one machine is asked for'),
 })
 export type MachineView = z.output<typeof machine>
 
@@ -54,7 +58,13 @@ export const why = z.object({
   machine: z.object({ id: z.string(), name: z.string(), enrolment: z.string(), trust: z.string() }),
   eligibility: z.discriminatedUnion('status', [
     z.object({ status: z.literal('boot'), profile: z.string(), because }),
-    z.object({ status: z.literal('wait'), reason: z.string() }),
+    z.object({
+      status: z.literal('wait'),
+      reason: z.string(),
+      code: z.string().optional().describe('Of what is missing for a plan'),
+      profile: z.string().optional().describe('What it boots by as soon as that is there'),
+      because: because.optional(),
+    }),
     z.object({ status: z.literal('skip'), reason: z.string() }),
     z.object({ status: z.literal('error'), code: z.string(), reason: z.string() }),
   ]),
@@ -68,6 +78,13 @@ export const why = z.object({
     .or(z.object({ code: z.string(), reason: z.string() }))
     .optional()
     .describe('What its profile means now; a code where nothing fits'),
+  join: z
+    .object({ cluster: z.string(), files: z.array(z.string()) })
+    .or(z.object({ cluster: z.string(), code: z.string(), reason: z.string() }))
+    .optional()
+    .describe(
+      'The cluster of its profile and the files it is given for it; a code where they cannot be made',
+    ),
   profiles: z
     .array(
       z.object({

@@ -22,6 +22,7 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   'machine-ambiguous': 409,
   'machine-changed': 409,
   'profile-tie': 409,
+  'label-missing': 409,
   'release-exists': 409,
   'repository-exists': 409,
   'repository-locked': 409,

@@ -29,6 +29,7 @@ import { type SessionRequest, type VerifySession, verifyEd25519 } from './sessio
 import { sweepStalled } from './stall-sweep.ts'
 import type { ExpectedMs, StallFacts } from './stalled.ts'
 import { createUnverifiedRecorder, type RecordUnverified } from './unverified.ts'
+import { recordWait, type WaitCause } from './waiting.ts'
 import {
   decideEligibility,
   type Eligibility,
@@ -53,6 +54,8 @@ export type Machines = Directory & {
   recordAgentEvents(session: Session, request: EventsRequest): Promise<void>
   recordPlan(boot: Boot, plan: RecordedPlan): Promise<void>
   recordSkip(boot: Boot, reason: string): Promise<void>
+  /** No plan can be made for this boot now, and why; kept once for each cause. @throws boot-not-found */
+  recordWait(bootId: string, cause: WaitCause): Promise<void>
   /** The firmware of a machine was given files that nobody signed; kept at most once a minute. */
   recordUnverified: RecordUnverified
   /** What firmware asked for, before anybody said hello. Never fails. */
@@ -141,6 +144,7 @@ export function createMachines(options: {
     recordAgentEvents: (session, request) => recordAgentEvents(context, session, request),
     recordPlan: (boot, plan) => recordPlan(context, boot, plan),
     recordSkip: (boot, reason) => recordSkip(context, boot, reason),
+    recordWait: (bootId, cause) => recordWait(context, bootId, cause),
     recordUnverified: createUnverifiedRecorder({ timeline, rateKeysMax: limits.rateKeysMax, now }),
     noteFirmware: firmware.note,
     learnFirmwareAddress: firmware.learn,

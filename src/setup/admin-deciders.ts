@@ -1,4 +1,5 @@
 /** What the admin plane asks, answered by the server's parts. */
+import type { Planner } from '../boot/decide.ts'
 import type { BootFiles } from '../boot/files.ts'
 import { imageProblem } from '../boot/profile-check.ts'
 import { lintRaspberryPi } from '../boot/raspberry-pi-lint.ts'
@@ -7,7 +8,6 @@ import type { Config } from '../config/schema.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { AdminDeciders } from '../http/admin.ts'
 import type { ImageDeciders, ImagesView, PullProgress, PullRequest } from '../http/admin-images.ts'
-import type { MachineView, WhyView } from '../http/admin-machines.ts'
 import type { NamedDocument } from '../http/admin-profiles.ts'
 import type { Machines } from '../machines/machines.ts'
 import { profileTies } from '../machines/profile-ties.ts'
@@ -19,10 +19,12 @@ import type { Catalog } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { type StatusFacts, statusDeciders } from './status.ts'
+import { viewOf, whyOf } from './why.ts'
 
 export type AdminFacts = StatusFacts & {
   config: Config
   machines: Machines
+  planner: Pick<Planner, 'lookUp'>
   clusters: Clusters
   releases: Releases
   blobs: BlobStore
@@ -131,38 +133,6 @@ async function forgiving(code: string, removal: Promise<void>): Promise<void> {
     await removal
   } catch (error) {
     if (errorCodeOf(error) !== code) throw error
-  }
-}
-
-/** What it boots without any check is said wherever somebody looks at it, not only where they ask why. */
-async function viewOf({ machines }: AdminFacts, text: string): Promise<MachineView> {
-  const machine = await machines.find(text)
-  const { profiles } = await machines.why(machine.id)
-  const given = profiles.find(({ matches }) => matches)
-  return given?.unverified === true ? { ...machine, unverified: given.name } : machine
-}
-
-async function whyOf({ machines, releases }: AdminFacts, text: string): Promise<WhyView> {
-  const { eligibility, lastBoot, ...rest } = await machines.why(text)
-  const machine = await machines.find(text)
-  const view: WhyView = {
-    ...rest,
-    eligibility:
-      eligibility.status === 'boot' ? { ...eligibility, profile: eligibility.profile.name } : eligibility,
-    ...(lastBoot === undefined ? {} : { lastBoot }),
-  }
-  if (eligibility.status !== 'boot' || eligibility.profile.image === undefined) return view
-  const { name: image, channel, version } = eligibility.profile.image
-  try {
-    const { target, floor, because } = releases
-      .catalog()
-      .resolve({ image, channel, version, arch: machine.arch })
-    return {
-      ...view,
-      release: { target: target.path, digest: `sha256:${target.sha256}`, minReleaseCounter: floor, because },
-    }
-  } catch (error) {
-    return { ...view, release: { code: errorCodeOf(error), reason: (error as Error).message } }
   }
 }
 

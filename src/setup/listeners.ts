@@ -1,7 +1,7 @@
 /** The listeners: three planes and TFTP, opened in order; when one cannot be opened, those before it are closed again. */
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import type { createPlanner } from '../boot/decide.ts'
+import type { Planner } from '../boot/decide.ts'
 import type { BootSource } from '../boot/source.ts'
 import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
@@ -41,7 +41,7 @@ export type ListenOptions = {
   log: Log
   machines: Machines
   releases: Releases
-  planner: ReturnType<typeof createPlanner>
+  planner: Planner
   boot: BootSource
   content: ReturnType<typeof createReleaseContent>
   createAdmin(): Promise<AdminPlane>

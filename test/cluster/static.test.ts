@@ -89,12 +89,13 @@ describe('the files of a static cluster', () => {
   test('are not made when a label is missing', () => {
     expect(() => textOf(parseCluster(edge), 'config.yaml', {})).toThrow(
       expect.objectContaining({
-        code: 'cluster-invalid',
-        message: expect.stringContaining('{{label.rack}}'),
+        code: 'label-missing',
+        message: expect.stringContaining("'muster machine label edge-0001 rack=VALUE'"),
+        details: { cluster: 'edge', labels: ['rack'] },
       }),
     )
     expect(() => textOf(one('a: {{label.constructor}}'), 'f', {})).toThrow(
-      expect.objectContaining({ code: 'cluster-invalid' }),
+      expect.objectContaining({ code: 'label-missing' }),
     )
   })
 })
