@@ -29,6 +29,10 @@ export function addClusters(program: Command, context: Context): void {
   addDocumentVerbs(program, context, {
     noun: 'cluster',
     description: 'one cluster: show, set, remove',
+    comment: ({ secrets }) =>
+      Object.keys(secrets ?? {}).length === 0
+        ? undefined
+        : "Secrets are never shown; 'muster cluster set' keeps the value of one that has none here.",
     afterSet: (name) => `cluster ${name} is set; a profile gives it to machines with 'cluster: ${name}'.`,
   })
 }

@@ -1,12 +1,12 @@
 /** Profiles and clusters are documents under a name, in YAML for people: shown, set from a file, removed. */
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import { parse, stringify } from 'yaml'
+import { Document, parse, visit } from 'yaml'
 import { MusterError } from '../errors.ts'
 import type { NamedDocument } from '../http/admin-profiles.ts'
 import { apiPath } from './api-client.ts'
 import type { Context } from './context.ts'
-import { print, printableLines } from './output.ts'
+import { escapeDriving, isPlain, print, printableLines } from './output.ts'
 
 /** Adds `<noun> show|set|remove`; the list is the noun's own. */
 export function addDocumentVerbs(
@@ -18,9 +18,10 @@ export function addDocumentVerbs(
     /** Flags of `set` that the API takes as query of the same name. */
     setFlags?: readonly [flag: string, description: string][]
     afterSet(name: string): string
+    comment?(found: NamedDocument): string | undefined
   },
 ): void {
-  const { noun, description, afterSet, setFlags = [] } = options
+  const { noun, description, afterSet, comment, setFlags = [] } = options
   const collection = `${noun}s`
   const command = program.command(noun).description(description)
   command
@@ -31,7 +32,7 @@ export function addDocumentVerbs(
       const found = await context
         .api()
         .call<NamedDocument>({ method: 'GET', path: apiPath(collection, name) })
-      print(context.output(), found, () => printableLines(stringify(found)))
+      print(context.output(), found, () => documentText(found, comment?.(found)))
     })
   const set = command
     .command('set')
@@ -63,6 +64,22 @@ export function addDocumentVerbs(
       await context.api().call({ method: 'DELETE', path: apiPath(collection, name) })
       print(context.output(), { removed: name }, () => `${noun} ${name} is removed.`)
     })
+}
+
+/**
+ * YAML that is read back as exactly this value. What would drive the terminal it is shown on stands in double quotes as an escape
+ * (YAML 1.2.2 §5.7), so that nothing has to be taken away.
+ */
+export function documentText(value: NamedDocument, comment?: string): string {
+  const document = new Document(value)
+  visit(document, {
+    Scalar(_, node) {
+      if (typeof node.value === 'string' && !isPlain(node.value)) node.type = 'QUOTE_DOUBLE'
+    },
+  })
+  if (comment !== undefined) document.comment = ` ${comment}`
+  // Without a width: a folded line is for nobody here to read, and a diff of two versions is.
+  return escapeDriving(document.toString({ lineWidth: 0 }))
 }
 
 function readDocument(file: string): Record<string, unknown> {

@@ -14,7 +14,12 @@ export function print(output: Output, value: unknown, forPeople: () => string): 
 
 /** JSON escapes what is below a blank; what else drives a terminal is escaped here, because --json is read on one too. */
 export function toJson(value: unknown, indent?: number): string {
-  return JSON.stringify(value, undefined, indent).replace(
+  return escapeDriving(JSON.stringify(value, undefined, indent))
+}
+
+/** For what stands in double quotes, in JSON as in YAML: reading it gives back what was there. */
+export function escapeDriving(text: string): string {
+  return text.replace(
     new RegExp(driving, 'g'),
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
@@ -53,6 +58,11 @@ const driving = /[\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u206
 /** Attacker-controlled text (host names, serials, consoles) must not drive the terminal it is shown on. */
 export function printable(text: string): string {
   return text.replace(/[\u0000-\u001f]/g, '?').replace(new RegExp(driving, 'g'), '?')
+}
+
+/** Whether text of several lines can be shown as it is. */
+export function isPlain(text: string): boolean {
+  return !driving.test(text) && !/[\u0000-\u0009\u000b-\u001f]/.test(text)
 }
 
 /** The same for text of several lines. */

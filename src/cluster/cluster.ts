@@ -8,8 +8,9 @@ import { checkStatic, renderStatic, staticCluster } from './static.ts'
 export const clusterSchema = z.discriminatedUnion('kind', [staticCluster])
 export type Cluster = z.output<typeof clusterSchema>
 
-/** What lists and pages show: a secret's name and rule, never its value. */
-export type ShownCluster = Omit<Cluster, 'secrets'> & {
+/** What lists and pages show, as people write it and as `parseCluster` takes it: rights in octal, of a secret its rule and never its value. */
+export type ShownCluster = Omit<Cluster, 'files' | 'secrets'> & {
+  files: (Omit<Cluster['files'][number], 'mode'> & { mode: string })[]
   secrets: Record<string, { allowUnattested: boolean }>
 }
 
@@ -35,7 +36,29 @@ export function showCluster(cluster: Cluster): ShownCluster {
     name,
     { allowUnattested },
   ])
-  return { ...cluster, secrets: Object.fromEntries(secrets) as ShownCluster['secrets'] }
+  return {
+    ...cluster,
+    files: cluster.files.map((file) => ({ ...file, mode: `0${file.mode.toString(8).padStart(3, '0')}` })),
+    secrets: Object.fromEntries(secrets) as ShownCluster['secrets'],
+  }
+}
+
+/**
+ * What `showCluster` gave, with the values that it left out: a secret without `value` keeps the one that the cluster has. Anything
+ * else is left as it is, for `parseCluster` to judge.
+ */
+export function keepSecrets(given: unknown, known: Cluster | undefined): unknown {
+  if (!isRecord(given) || !isRecord(given['secrets']) || known === undefined) return given
+  const secrets = Object.entries(given['secrets']).map(([name, secret]) => {
+    const kept = Object.hasOwn(known.secrets, name) ? known.secrets[name] : undefined
+    const wanted = kept !== undefined && isRecord(secret) && secret['value'] === undefined
+    return [name, wanted ? { ...secret, value: kept.value } : secret]
+  })
+  return { ...given, secrets: Object.fromEntries(secrets) as Record<string, unknown> }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** The files that this machine is given. They may hold secrets: into the signed plan, nowhere else. @throws label-missing, cluster-invalid */

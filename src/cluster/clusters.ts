@@ -6,14 +6,14 @@ import { machineLimits } from '../machines/limits.ts'
 import type { Machine } from '../machines/records.ts'
 import type { PlanFile } from '../protocol/plan.ts'
 import type { Database } from '../store/database.ts'
-import { parseCluster, renderCluster, type ShownCluster, showCluster } from './cluster.ts'
+import { keepSecrets, parseCluster, renderCluster, type ShownCluster, showCluster } from './cluster.ts'
 
 export type Clusters = {
   has(name: string): Promise<boolean>
   list(): Promise<ShownCluster[]>
   /** @throws cluster-not-found */
   get(name: string): Promise<ShownCluster>
-  /** Adds or replaces. @throws cluster-invalid, limit-reached */
+  /** Adds or replaces; a secret without a value keeps the one it has. @throws cluster-invalid, limit-reached */
   put(value: unknown): Promise<ShownCluster>
   /** @throws cluster-not-found */
   remove(name: string): Promise<void>
@@ -35,7 +35,9 @@ export function createClusters(options: {
     list: async () => (await documents.list()).map(showCluster),
     get: async (name) => showCluster(await require(name)),
     async put(value) {
-      const cluster = parseCluster(value)
+      const name = (value as { name?: unknown } | null)?.name
+      const known = typeof name === 'string' ? await documents.get(name) : undefined
+      const cluster = parseCluster(keepSecrets(value, known))
       await documents.put(cluster)
       return showCluster(cluster)
     },

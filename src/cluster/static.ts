@@ -22,6 +22,12 @@ const passes =
     if (message !== undefined) context.addIssue({ code: 'custom', message })
   }
 
+/** `mode: 0640` without quotes is the number 640 in YAML, which is no mode: so whoever wrote it is told. */
+function modeProblem(mode: number): string | undefined {
+  const problem = fileModeProblem(mode)
+  return problem === undefined ? undefined : `${problem}; write it in octal and in quotes, such as '0600'`
+}
+
 const file = z.strictObject({
   /** Flat, under /muster of the booted system. */
   name: z
@@ -29,13 +35,22 @@ const file = z.strictObject({
     .superRefine(passes(fileNameProblem))
     .refine((name) => name !== 'report.json', "'report.json' is Muster's own"),
   /** What an agent writes: never setuid, setgid or sticky, never writable by others. */
-  mode: z.union([octal, z.int()]).superRefine(passes(fileModeProblem)).default(0o600),
+  mode: z
+    .union([octal, z.int()], { error: "file rights in octal and in quotes, such as '0600'" })
+    .superRefine(passes(modeProblem))
+    .default(0o600),
   format: z.enum(['yaml', 'text']).default('yaml'),
   template: z.string().max(planLimits.fileBytes),
 })
 
 const secret = z.strictObject({
-  value: z.string().min(1).max(8192),
+  value: z
+    .string({
+      error: ({ input }) =>
+        input === undefined ? 'it is not there, and this cluster has none yet that could be kept' : undefined,
+    })
+    .min(1)
+    .max(8192),
   allowUnattested: z.boolean().default(false),
 })
 

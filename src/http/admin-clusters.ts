@@ -10,7 +10,7 @@ export type ClusterDeciders = {
   list(): Promise<NamedDocument[]>
   /** @throws MusterError cluster-not-found */
   get(name: string): Promise<NamedDocument>
-  /** Replaces all of it, secrets too. @throws MusterError cluster-invalid */
+  /** Replaces all of it; a secret without a value keeps the one it has. @throws MusterError cluster-invalid */
   put(document: NamedDocument): Promise<NamedDocument>
   /** @throws MusterError cluster-invalid while a profile names it */
   remove(name: string): Promise<void>
@@ -33,7 +33,7 @@ export function clusterRoutes(clusters: ClusterDeciders) {
       handle: ({ params }) => clusters.get(params.name),
     }),
     put: route({
-      summary: 'Make or replace a cluster with all of its secrets',
+      summary: 'Make or replace a cluster; a secret without a value keeps the one it has',
       group,
       params: documentName,
       body: given,

@@ -209,6 +209,8 @@ describe('a cluster is refused', () => {
     ['with a name that is too long', { files: [{ ...file, name: 'f'.repeat(65) }] }, 'at most 64'],
     ['with a file that others may write', { files: [{ ...file, mode: '0664' }] }, 'mode 664 has more'],
     ['with the same as a number', { files: [{ ...file, mode: 0o666 }] }, 'mode 666 has more'],
+    ['with rights that YAML took for a decimal number', { files: [{ ...file, mode: 640 }] }, 'in quotes'],
+    ['with rights that are no octal number', { files: [{ ...file, mode: 'rw' }] }, "such as '0600'"],
     ['with two files of one name', { files: [file, file] }, "two files are called 'f'"],
     ['of a kind that does not exist', { kind: 'nomad' }, 'kind'],
   ])('%s', (_, more, part) => {
@@ -257,6 +259,43 @@ describe('the clusters of a server', () => {
     await clusters.remove('edge')
     await expect(clusters.get('edge')).rejects.toMatchObject({ code: 'cluster-not-found' })
     await expect(clusters.remove('edge')).rejects.toMatchObject({ code: 'cluster-not-found' })
+  })
+
+  test('are shown as people write them, and set again by what was shown, with the secrets they had', async () => {
+    await using database = await openDatabase({ path: ':memory:', log: silentLog })
+    const clusters = createClusters({ database, now: () => new Date(0), log: silentLog })
+    await clusters.put(edge)
+    const before = await clusters.render('edge', machine)
+    const shown = await clusters.get('edge')
+    expect(shown.files.map(({ mode }) => mode)).toEqual(['0600', '0600', '0644'])
+    expect(await clusters.put(structuredClone(shown))).toEqual(shown)
+    expect(await clusters.render('edge', machine)).toEqual(before)
+
+    // A value that is given replaces the one that is there; a secret that is left out is gone.
+    const changed = { bootstrap: { ...secrets.bootstrap, value: 'another' } }
+    await clusters.put({ ...shown, secrets: changed })
+    expect(Buffer.from((await clusters.render('edge', machine))[0]!.bytes, 'base64').toString()).toContain(
+      'another',
+    )
+    await clusters.put({ ...shown, files: [], secrets: {} })
+    const gone = expect.stringContaining(
+      'secrets.bootstrap.value: it is not there, and this cluster has none',
+    )
+    await expect(clusters.put(shown)).rejects.toMatchObject({ code: 'cluster-invalid', message: gone })
+  })
+
+  test('keep a secret only for the cluster and the name that have it', async () => {
+    await using database = await openDatabase({ path: ':memory:', log: silentLog })
+    const clusters = createClusters({ database, now: () => new Date(0), log: silentLog })
+    await clusters.put(edge)
+    const shown = await clusters.get('edge')
+    for (const wrong of [
+      { ...shown, name: 'other' },
+      { ...shown, secrets: { ...shown.secrets, constructor: { allowUnattested: true } } },
+      { ...shown, secrets: { bootstrap: null } },
+      { ...shown, secrets: [] },
+    ])
+      await expect(clusters.put(wrong)).rejects.toMatchObject({ code: 'cluster-invalid' })
   })
 
   test('go on when one that an older version took is refused by this one', async () => {
