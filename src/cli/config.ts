@@ -37,5 +37,6 @@ function valueAt(tree: unknown, key: string): unknown {
 
 function text(value: unknown): string {
   if (value === undefined) return '-'
-  return Array.isArray(value) ? value.join(',') : String(value)
+  if (Array.isArray(value)) return value.join(',')
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }

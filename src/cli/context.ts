@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Progress } from '../builder/download.ts'
-import { type LoadedConfig, loadConfig } from '../config/load.ts'
+import { type LoadedConfig, loadConfig, type NamedFlag } from '../config/load.ts'
 import { MusterError } from '../errors.ts'
 import { adminSocketName } from '../http/admin-socket.ts'
 import type { Log } from '../log.ts'
@@ -84,7 +84,12 @@ export function createContext(program: Command, world: World): Context {
     world,
     output: () => ({ json: options().json === true, write: world.stdout, note: world.stderr }),
     loaded() {
-      loaded ??= loadConfig({ file: options().config, env: world.env, flags: flagsOf(options()) })
+      loaded ??= loadConfig({
+        file: options().config,
+        env: world.env,
+        named: namedFlags(options()),
+        flags: options().set ?? {},
+      })
       return loaded
     },
     api() {
@@ -93,17 +98,15 @@ export function createContext(program: Command, world: World): Context {
   }
 }
 
-/** Flags that are settings, by their dotted keys. `--set` wins over the short form: it names the key itself. */
-export function flagsOf(options: GlobalOptions): Record<string, string> {
-  const short: Record<string, string | undefined> = {
-    data: options.data,
-    files: options.files,
-    mirror: options.mirror,
-    advertise: options.advertise,
-    'log.level': options.logLevel,
-  }
-  const given = Object.entries(short).filter((entry): entry is [string, string] => entry[1] !== undefined)
-  return { ...Object.fromEntries(given), ...options.set }
+function namedFlags({ advertise, data, files, logLevel, mirror }: GlobalOptions): NamedFlag[] {
+  const named: [flag: string, key: string, value: string | undefined][] = [
+    ['--data', 'data', data],
+    ['--files', 'files', files],
+    ['--mirror', 'mirror', mirror],
+    ['--advertise', 'advertise', advertise],
+    ['--log-level', 'log.level', logLevel],
+  ]
+  return named.flatMap(([flag, key, value]) => (value === undefined ? [] : [{ flag, key, value }]))
 }
 
 function targetOf(options: GlobalOptions, world: World, data: () => string): ApiTarget {

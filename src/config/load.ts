@@ -6,10 +6,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { unknownProblem, valueProblem } from './problems.ts'
 import { type Config, configSchema } from './schema.ts'
 
-/** Where a value came from: `default`, `muster.yaml`, `MUSTER_FIRMWARE_PORT`, `--data`. */
+/** Where a value came from, as it was written: `default`, `muster.yaml`, `MUSTER_FIRMWARE_PORT`, `--data`, `--set tftp.port`. */
 export type ConfigSource = string
+
+/** A flag that is a setting by a name of its own: `--log-level` for `log.level`. */
+export type NamedFlag = { flag: string; key: string; value: string }
 
 export type LoadedConfig = {
   config: Config
@@ -23,34 +27,38 @@ type Tree = { [key: string]: unknown }
 
 /**
  * @param file path of muster.yaml; a missing file is an error only when it was named by a person.
- * @param flags values by dotted key, from the command line.
+ * @param named flags of the command line that have a name of their own.
+ * @param flags values by dotted key, of `--set`; they win over the named ones, because they name the key itself.
  * @throws MusterError config-invalid, listing every problem.
  */
 export function loadConfig(options: {
   file?: string | undefined
   env: Readonly<Record<string, string | undefined>>
   flags?: Readonly<Record<string, string>>
+  named?: readonly NamedFlag[]
 }): LoadedConfig {
   const { env, flags = {} } = options
   const keys = configKeys()
   const tree: Tree = {}
   const sources = new Map<string, ConfigSource>(keys.map((key) => [key, 'default']))
   const file = options.file ?? env['MUSTER_CONFIG'] ?? 'muster.yaml'
-  const named = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
+  const mustExist = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
   const unknown: string[] = []
-  for (const [key, value] of flatten(readConfigFile(file, named), keys)) assign(key, value, file)
+  for (const [key, value] of flatten(readConfigFile(file, mustExist), keys)) assign(key, value, file)
 
   const byVariable = new Map(keys.map((key) => [environmentName(key), key]))
   for (const [name, value] of Object.entries(env)) {
     if (!name.startsWith('MUSTER_') || value === undefined || reservedVariables.has(name)) continue
     const key = byVariable.get(name)
-    if (key === undefined) unknown.push(`${name}: no setting has this name`)
+    if (key === undefined)
+      unknown.push(unknownProblem({ name, known: [...byVariable.keys()], source: undefined }))
     else assign(key, value, name)
   }
-  for (const [key, value] of Object.entries(flags)) assign(key, value, `--${key}`)
+  for (const { flag, key, value } of options.named ?? []) assign(key, value, flag)
+  for (const [key, value] of Object.entries(flags)) assign(key, value, `--set ${key}`)
 
   const result = configSchema.safeParse(tree)
-  const problems = [...unknown, ...(result.error?.issues ?? []).map((issue) => describe(issue, sources))]
+  const problems = [...unknown, ...(result.error?.issues ?? []).map(describe)]
   if (problems.length > 0 || !result.success) {
     const list = problems.map((problem) => `  ${problem}`).join('\n')
     throw new MusterError(
@@ -63,10 +71,7 @@ export function loadConfig(options: {
 
   function assign(key: string, value: unknown, source: ConfigSource): void {
     if (!keys.includes(key)) {
-      const group = keys.some((known) => known.startsWith(`${key}.`))
-      unknown.push(
-        `${key}: ${group ? 'is a group of settings, not one' : 'no setting has this name'} (from ${source})`,
-      )
+      unknown.push(unknownProblem({ name: key, known: keys, source }))
       return
     }
     const path = key.split('.')
@@ -77,6 +82,14 @@ export function loadConfig(options: {
     }
     node[path.at(-1)!] = fromText(key, value)
     sources.set(key, source)
+  }
+
+  function describe(issue: z.core.$ZodIssue): string {
+    const path = issue.path.map(String)
+    // Every issue is inside a setting: what is no setting was found before.
+    const key = keys.find((known) => known.split('.').every((part, index) => part === path[index])) ?? ''
+    const setting = { key, schema: configMember(key) }
+    return valueProblem({ issue, setting, given: tree, source: sources.get(key) ?? 'default' })
   }
 }
 
@@ -173,9 +186,4 @@ function* flatten(tree: Tree, keys: readonly string[], prefix = ''): Generator<[
     if (isGroup) yield* flatten(value as Tree, keys, key)
     else yield [key, value]
   }
-}
-
-function describe(issue: z.core.$ZodIssue, sources: ReadonlyMap<string, ConfigSource>): string {
-  const key = issue.path.join('.')
-  return `${key}: ${issue.message} (from ${sources.get(key) ?? 'the configuration'})`
 }

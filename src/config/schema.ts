@@ -131,7 +131,14 @@ export const configSchema = z.strictObject({
       .default(['amd64'])
       .describe('Architectures to make agent and hello image for'),
     arguments: z
-      .array(z.string().regex(/^[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@-]*)?$/))
+      .array(
+        z
+          .string()
+          .regex(
+            /^[A-Za-z0-9_.-]+(=[A-Za-z0-9_.,:/@-]*)?$/,
+            'a kernel argument: name or name=value, without blanks and quotes',
+          ),
+      )
       // A console that a machine does not have is no harm: the first is its screen, the others are serial ports of boards and of PCs.
       .default(['console=tty0', 'console=ttyAMA0,115200', 'console=ttyS0,115200'])
       .describe("Kernel arguments of the boot agent: its consoles, and what your hardware's kernel needs"),
@@ -139,7 +146,7 @@ export const configSchema = z.strictObject({
   releases: section({
     repository: z
       .string()
-      .regex(/^[a-z0-9][a-z0-9-]{0,62}$/)
+      .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "at most 63 of a-z, 0-9 and '-'")
       .default('main')
       .describe('Name of the TUF repository: /tuf/<name>/'),
     upstream: z

@@ -266,14 +266,18 @@ describe('status and configuration', () => {
     const file = join(folder, 'muster.yaml')
     await writeFile(file, 'firmware:\n  port: 80\n')
     const env = { MUSTER_AGENT_PORT: '444', MUSTER_TOKEN: 'secret' }
-    const ran = await muster(['config', '--config', file, '--set', 'admin.port=1', '--json'], { env })
+    const ran = await muster(
+      ['config', '--config', file, '--set', 'admin.port=1', '--log-level', 'warn', '--json'],
+      { env },
+    )
     const sources = Object.fromEntries(
       JSON.parse(ran.out).map((row: { key: string; source: string }) => [row.key, row.source]),
     )
     expect(sources).toMatchObject({
       'firmware.port': file,
       'agent.port': 'MUSTER_AGENT_PORT',
-      'admin.port': '--admin.port',
+      'admin.port': '--set admin.port',
+      'log.level': '--log-level',
       data: 'default',
     })
     expect(ran.out).not.toContain('secret')

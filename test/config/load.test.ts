@@ -41,7 +41,17 @@ describe('where a value comes from', () => {
     ])
     expect(sources.get('firmware.port')).toBe(path)
     expect(sources.get('tftp.port')).toBe('MUSTER_TFTP_PORT')
-    expect(sources.get('agent.port')).toBe('--agent.port')
+    expect(sources.get('agent.port')).toBe('--set agent.port')
+  })
+
+  test('a flag with a name of its own is called by that name, and gives way to --set', () => {
+    const named = [
+      { flag: '--data', key: 'data', value: '/one' },
+      { flag: '--log-level', key: 'log.level', value: 'warn' },
+    ]
+    const { config, sources } = loadConfig({ env: {}, named, flags: { data: '/two' } })
+    expect([config.data, config.log.level]).toEqual(['/two', 'warn'])
+    expect([sources.get('data'), sources.get('log.level')]).toEqual(['--set data', '--log-level'])
   })
 
   test('a list may be written with commas in the environment', () => {
@@ -61,6 +71,108 @@ describe('where a value comes from', () => {
 })
 
 describe('a wrong configuration', () => {
+  const problemOf = (flags: Record<string, string>) =>
+    problemsOf(() => loadConfig({ env: {}, flags })).problems[0]
+
+  test.each([
+    ['tftp.port', 'http', 'expected a whole number from 0 to 65535, got "http" (from --set tftp.port)'],
+    ['tftp.port', '99999', 'expected a whole number from 0 to 65535, got 99999 (from --set tftp.port)'],
+    [
+      'tftp.giveUpMs',
+      '0',
+      'expected a whole number of milliseconds from 1 to 600000, got 0 (from --set tftp.giveUpMs)',
+    ],
+    [
+      'stalls.dhcp',
+      'soon',
+      'expected a whole number of seconds from 1 to 86400, got "soon" (from --set stalls.dhcp)',
+    ],
+    [
+      'tftp.blockBytesMax',
+      '8',
+      'expected a whole number of bytes from 512 to 65464, got 8 (from --set tftp.blockBytesMax)',
+    ],
+    ['tftp.enabled', 'yes', 'expected true or false, got "yes" (from --set tftp.enabled)'],
+    ['dhcp.mode', 'on', 'expected one of off, proxy, server, auto, got "on" (from --set dhcp.mode)'],
+    [
+      'mirror',
+      'debian',
+      'expected a URL that begins with http:// or https://, got "debian" (from --set mirror)',
+    ],
+    ['data', '', 'expected text that is not empty, got "" (from --set data)'],
+    [
+      'advertise',
+      'http://x',
+      'expected a host name or an address, without scheme or port, got "http://x" (from --set advertise)',
+    ],
+  ])('%s=%s is told what is expected and what was given', (key, value, sentence) => {
+    expect(problemOf({ [key]: value })).toBe(`${key}: ${sentence}`)
+  })
+
+  test('is told so inside of lists and mappings too', () => {
+    expect(problemOf({ 'image.architectures': 'amd64,riscv' })).toBe(
+      'image.architectures.1: expected one of amd64, arm64, got "riscv" (from --set image.architectures)',
+    )
+    expect(problemOf({ 'dhcp.pools': '{"192.0.2.0/24":{"leaseSeconds":1}}' })).toBe(
+      'dhcp.pools.192.0.2.0/24.leaseSeconds: expected a whole number of seconds from 120 to 31536000, got 1 (from --set dhcp.pools)',
+    )
+    expect(problemOf({ 'dhcp.pools': '{"192.0.2.0/24":{"gatway":"192.0.2.1"}}' })).toBe(
+      "dhcp.pools.192.0.2.0/24: 'gatway' is not one of its members, which are range, gateway, dns, ntp, domain, leaseSeconds; did you mean 'gateway'? (from --set dhcp.pools)",
+    )
+    expect(problemOf({ 'dhcp.pools': 'none' })).toMatch(
+      /^dhcp\.pools: expected members by name .*192\.0\.2\.0\/24: .*, got "none" /,
+    )
+    expect(problemOf({ 'releases.upstream.url': 'https://a.example' })).toBe(
+      'releases.upstream.root: it is missing, and has no default; expected text',
+    )
+  })
+
+  test('names the setting that was meant', () => {
+    for (const [key, sentence] of [
+      ['tftp.prot', "no setting has this name; did you mean 'tftp.port'? (from --set tftp.prot)"],
+      ['foo', 'no setting has this name (from --set foo)'],
+      [
+        'blockBytesMax',
+        "no setting has this name; did you mean 'tftp.blockBytesMax'? (from --set blockBytesMax)",
+      ],
+      [
+        'unknownFiles',
+        'is a group of settings, not one: unknownFiles.namesMax, unknownFiles.namesPerAddressMax, unknownFiles.addressesMax (from --set unknownFiles)',
+      ],
+      ['x'.repeat(10_000), `no setting has this name (from --set ${'x'.repeat(10_000)})`],
+    ] as const)
+      expect(problemOf({ [key]: '1' })).toBe(`${key}: ${sentence}`)
+    expect(problemsOf(() => loadConfig({ env: { MUSTER_FIRMWARE_PROT: '1' } })).problems).toEqual([
+      "MUSTER_FIRMWARE_PROT: no setting has this name; did you mean 'MUSTER_FIRMWARE_PORT'?",
+    ])
+  })
+
+  test('of any setting is never answered in the words of the schema library', () => {
+    for (const key of configKeys())
+      for (const value of [
+        { never: 'right' },
+        [{}],
+        null,
+        -1,
+        'never\u0000right',
+        Symbol.iterator.toString(),
+        1.5,
+      ]) {
+        const tree: Record<string, unknown> = {}
+        key.split('.').reduce((node, part, index, parts) => {
+          node[part] = index === parts.length - 1 ? value : {}
+          return node[part] as Record<string, unknown>
+        }, tree)
+        try {
+          loadConfig({ file: file(JSON.stringify(tree)), env: {} })
+        } catch (error) {
+          const { message } = error as MusterError
+          expect(message, `${key}=${JSON.stringify(value)}`).not.toMatch(/Invalid|Too (small|big)|undefined/)
+          expect(message).toMatch(/expected|no setting has this name|is not one of its members/)
+        }
+      }
+  })
+
   test('all problems are reported at once, each with its key and source', () => {
     const path = file('firmware: { port: 70000 }\ntftp: { windowBlocksMax: 0 }\nspeling: 1\n')
     const { code, problems } = problemsOf(() =>

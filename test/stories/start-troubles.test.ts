@@ -150,7 +150,8 @@ describe('a wrong configuration', () => {
       'MUSTER_NO_SUCH',
     ])
       expect(ended.err, key).toContain(`${key}: `)
-    for (const source of [file, 'MUSTER_LOG_LEVEL', '--enrolment.mode']) expect(ended.err).toContain(source)
+    for (const source of [file, 'MUSTER_LOG_LEVEL', '--set enrolment.mode'])
+      expect(ended.err).toContain(source)
     expect(ended.err).toContain('6 mistakes')
     expect(ended.err).not.toMatch(/^\s+at /m)
   })
