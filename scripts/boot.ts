@@ -4,51 +4,61 @@
  *
  *     exit 0   the machine joined; with --fault: it refused with the expected code (or recovered, where that is expected)
  *     exit 1   it did not join; the cause is printed
+ *     exit 2   wrong usage
  *     exit 3   with --fault: it refused with another code
  *     exit 4   with --fault: it booted what it should have refused
  */
 
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { type ApiClient, createApiClient } from '../src/cli/api-client.ts'
 import { errorCodeOf } from '../src/errors.ts'
 import { faults } from '../test/support/faults.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
+import { oneOf, parseOptions, runProgram, wholeNumber } from './usage.ts'
 
-const { values } = parseArgs({
-  options: {
+type Values = ReturnType<typeof optionsOf>
+
+function optionsOf(args: readonly string[]) {
+  return parseOptions(args, {
     fault: { type: 'string' },
     hardware: { type: 'string', default: 'virtual' },
     data: { type: 'string', default: 'data' },
     memory: { type: 'string', default: '1024' },
     console: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
-  },
-})
+  })
+}
 
-if (values.help) {
+await runProgram(main)
+
+async function main(): Promise<number> {
+  const values = optionsOf(process.argv.slice(2))
+  if (values.help) return printHelp()
+  if (values.fault !== undefined) oneOf('fault', values.fault, Object.keys(faults))
+  oneOf('hardware', values.hardware, ['virtual', 'server'])
+  const memoryMiB = wholeNumber('memory', values.memory)
+  if ((await unpackTools(console.log, ['qemu-system-x86_64'])).length === 0) return boot(values, memoryMiB)
+  console.error('QEMU is missing and could not be unpacked. Install version 8 or later, with its iPXE ROMs.')
+  return 69
+}
+
+function printHelp(): number {
   console.log(
     'npm run boot -- [--hardware virtual|server] [--data FOLDER] [--memory MiB] [--console] [--fault NAME]\n\nFaults, each made between server and machine:',
   )
   for (const [name, { about, expected }] of Object.entries(faults))
     console.log(`  ${name.padEnd(24)} ${expected.padEnd(20)} ${about}`)
-} else if (values.fault !== undefined && faults[values.fault] === undefined) {
-  console.error(`There is no fault '${values.fault}'; npm run boot -- --help lists them.`)
-  process.exitCode = 2
-} else if ((await unpackTools(console.log, ['qemu-system-x86_64'])).length > 0) {
-  console.error('QEMU is missing and could not be unpacked. Install version 8 or later, with its iPXE ROMs.')
-  process.exitCode = 69
-} else {
-  process.exitCode = await main()
+  return 0
 }
 
-async function main(): Promise<number> {
-  const api = values.fault === undefined && values.hardware === 'virtual' ? await runningServer() : undefined
+async function boot(values: Values, memoryMiB: number): Promise<number> {
+  const api =
+    values.fault === undefined && values.hardware === 'virtual' ? await runningServer(values.data) : undefined
   const result = await bootWholly({
     ...(api === undefined ? { settings: { 'image.hardware': values.hardware } } : { attach: api }),
-    memoryMiB: Number(values.memory),
+    memoryMiB,
     ...(values.fault === undefined ? {} : { fault: values.fault }),
     // A download of packages may come first.
     timeoutMs: 240_000,
@@ -56,7 +66,7 @@ async function main(): Promise<number> {
   })
   if (values.console) console.log(`\n── console\n${result.console}`)
   console.log('')
-  if (values.fault === undefined) return toldJoin(result)
+  if (values.fault === undefined) return toldJoin(result, values.hardware)
   const expected = faults[values.fault]!.expected
   if (result.outcome === 'booted')
     return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
@@ -70,8 +80,8 @@ async function main(): Promise<number> {
 }
 
 /** The server of the data folder, when one runs: a socket alone may be what a killed one left. */
-async function runningServer(): Promise<ApiClient | undefined> {
-  const path = resolve(values.data, 'admin.sock')
+async function runningServer(data: string): Promise<ApiClient | undefined> {
+  const path = resolve(data, 'admin.sock')
   if (!existsSync(path)) return undefined
   const api = createApiClient({ kind: 'socket', path })
   try {
@@ -81,11 +91,11 @@ async function runningServer(): Promise<ApiClient | undefined> {
     console.log(`no server answers at ${path}: one that was killed left it`)
     return undefined
   }
-  console.log(`booting from the server whose data is in ${resolve(values.data)}`)
+  console.log(`booting from the server whose data is in ${resolve(data)}`)
   return api
 }
 
-function toldJoin(result: WholeBoot): number {
+function toldJoin(result: WholeBoot, hardware: string): number {
   if (result.outcome !== 'joined') return told(1, `not joined: ${result.cause}`)
   const { kernelBytes, initramfsBytes } = result.agent
   console.log('seconds per step:')
@@ -94,7 +104,7 @@ function toldJoin(result: WholeBoot): number {
   const total = result.seconds.reduce((sum, { seconds }) => sum + seconds, 0)
   console.log(`  ${'in all'.padEnd(16)} ${total.toFixed(1).padStart(6)}`)
   console.log(
-    `agent (${values.hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
+    `agent (${hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
   )
   return told(0, 'joined')
 }

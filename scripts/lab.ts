@@ -11,6 +11,7 @@ import type { Measured, Scenario } from '../test/lab/scenario.ts'
 import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
+import { oneOf, parseOptions, runProgram } from './usage.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Emulators and firmware. */
@@ -18,22 +19,26 @@ const labTools = ['qemu-system-x86_64', 'qemu-system-aarch64', 'virt-fw-vars', .
 /** Where a scenario inside its network leaves what it measured. */
 const measuredVariable = 'LAB_MEASURED'
 
-const name = process.argv[2]
-const inside = process.argv[3] === '--inside'
+await runProgram(main)
 
-if (name === undefined || (name !== 'all' && scenarios[name] === undefined)) {
-  console.error('usage: npm run lab -- SCENARIO | all\n')
-  for (const [known, { about }] of Object.entries(scenarios)) console.error(`  ${known.padEnd(24)} ${about}`)
-  process.exitCode = name === undefined ? 0 : 2
-} else if (inside) {
-  process.exitCode = await runInside(name, scenarios[name] as Scenario)
-} else {
+async function main(): Promise<number> {
+  const [first = '', ...rest] = process.argv.slice(2)
+  const known = Object.keys(scenarios)
+  if (first === '' || first === '--help') {
+    console.log('usage: npm run lab -- SCENARIO | all\n')
+    for (const [name, { about }] of Object.entries(scenarios)) console.log(`  ${name.padEnd(24)} ${about}`)
+    return 0
+  }
+  const name = oneOf('scenario', first, ['all', ...known])
+  // `--inside`: this very program, started again in its network.
+  const { inside } = parseOptions(rest, { inside: { type: 'boolean', default: false } })
+  if (inside) return runInside(name, scenarios[name] as Scenario)
   // Inside its network a scenario reaches no mirror.
-  const names = name === 'all' ? Object.keys(scenarios) : [name]
+  const names = name === 'all' ? known : [name]
   await unpackTools(console.log, labTools)
   fillCache(new Set(names.flatMap((each): readonly string[] => scenarios[each]?.architectures ?? ['amd64'])))
   for (const each of names) await scenarios[each]?.prepare?.()
-  process.exitCode = runAll(names)
+  return runAll(names)
 }
 
 /** What servers of the lab make agents and images from. */

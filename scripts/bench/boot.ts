@@ -14,6 +14,7 @@ import { parseImageManifest } from '../../src/oci/manifest.ts'
 import type { HelloRequest } from '../../src/protocol/hello.ts'
 import { type Running, serve } from '../../src/serve.ts'
 import { startVirtualMachine } from '../../test/support/virtual-machine.ts'
+import { parseOptions, wholeNumber } from '../usage.ts'
 import { median, spread } from './statistics.ts'
 
 const rounds = 5
@@ -21,7 +22,8 @@ const bootTimeoutMs = 180_000
 const bootedLine = /muster hello:/
 
 export async function run(args: string[] = []): Promise<void> {
-  const wanted = args[0] === '--rounds' ? Number(args[1]) : rounds
+  const values = parseOptions(args, { rounds: { type: 'string', default: String(rounds) } })
+  const wanted = wholeNumber('rounds', values.rounds)
   const folder = await mkdtemp(join(tmpdir(), 'muster-bench-'))
   const files = join(folder, 'files')
   await mkdir(files)

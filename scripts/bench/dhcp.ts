@@ -9,8 +9,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs, promisify } from 'node:util'
+import { promisify } from 'node:util'
 import { tool } from '../../test/support/tools.ts'
+import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
 import { median, spread } from './statistics.ts'
 
 const execute = promisify(execFile)
@@ -39,10 +40,17 @@ const serverOf = (octet: number) => `10.${octet}.0.1`
 const relayOf = (octet: number) => `10.${octet}.0.2`
 
 export async function run(args: string[] = []): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: { rounds: { type: 'string', default: '5' }, case: { type: 'string', multiple: true } },
+  const values = parseOptions(args, {
+    rounds: { type: 'string', default: '5' },
+    case: { type: 'string', multiple: true },
   })
+  for (const name of values.case ?? [])
+    oneOf(
+      'case',
+      name,
+      cases.map((one) => one.name),
+    )
+  const rounds = wholeNumber('rounds', values.rounds)
   const [ip, compiler] = [tool('ip'), tool('cc') ?? tool('gcc')]
   if (process.getuid?.() !== 0 || ip === undefined || compiler === undefined) {
     console.error(
@@ -68,7 +76,7 @@ export async function run(args: string[] = []): Promise<void> {
   }
   for (const one of cases)
     if (values.case === undefined || values.case.includes(one.name))
-      await measure(one, servers, { rounds: Number(values.rounds), ip, load, client })
+      await measure(one, servers, { rounds, ip, load, client })
 }
 
 /** Every server that can be found, ours first; who is missing is named. */

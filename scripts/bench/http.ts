@@ -17,6 +17,7 @@ import { promisify } from 'node:util'
 import { silentLog } from '../../src/log.ts'
 import { createBlobStore } from '../../src/store/blobs.ts'
 import { skipReason, tool } from '../../test/support/tools.ts'
+import { parseOptions } from '../usage.ts'
 
 const execute = promisify(execFile)
 const rounds = 5
@@ -31,7 +32,8 @@ const cases = [
 type Result = { megabytesPerSecond: number; requestsPerSecond: number; failed: number }
 type Server = { name: string; port: number; pids: () => Promise<number[]>; child: ChildProcess }
 
-export async function run(): Promise<void> {
+export async function run(args: string[] = []): Promise<void> {
+  parseOptions(args, {})
   const [nginx, wrk] = [tool('nginx'), tool('wrk')]
   if (nginx === undefined || wrk === undefined) {
     throw new Error(nginx === undefined ? skipReason('nginx') : skipReason('wrk'))

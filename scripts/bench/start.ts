@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { createApiClient } from '../../src/cli/api-client.ts'
 import { adminSocketName } from '../../src/http/admin-socket.ts'
 import type { Status } from '../../src/http/admin-status.ts'
+import { parseOptions } from '../usage.ts'
 import { median, spread } from './statistics.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -22,7 +23,8 @@ const readyPollMs = 20
 
 type Start = { listeningSeconds: number; readySeconds: number; restMegabytes: number }
 
-export async function run(): Promise<void> {
+export async function run(args: string[] = []): Promise<void> {
+  parseOptions(args, {})
   const cache = join(root, '.cache/muster')
   const results: Record<string, Start[]> = { 'first start': [], 'second start': [], 'empty fastify': [] }
   // Once without counting: fills the cache.

@@ -13,10 +13,10 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { createApiClient } from '../../src/cli/api-client.ts'
 import { adminSocketName } from '../../src/http/admin-socket.ts'
 import type { Status } from '../../src/http/admin-status.ts'
+import { parseOptions, wholeNumber } from '../usage.ts'
 import { median } from './statistics.ts'
 import { boot, type Ports, steps, type Took } from './storm/machine.ts'
 import { startTftpThread } from './storm/tftp-thread.ts'
@@ -26,14 +26,12 @@ const loaderName = 'ipxe-amd64.efi'
 const readyWithinMs = 300_000
 
 export async function run(args: string[] = []): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      machines: { type: 'string', default: '1000' },
-      within: { type: 'string', default: '10' },
-    },
+  const values = parseOptions(args, {
+    machines: { type: 'string', default: '1000' },
+    within: { type: 'string', default: '10' },
   })
-  const machines = Number(values.machines)
+  const machines = wholeNumber('machines', values.machines)
+  const withinSeconds = wholeNumber('within', values.within)
   const folder = await mkdtemp(join(tmpdir(), 'muster-bench-storm-'))
   const server = startServer(folder)
   try {
@@ -45,7 +43,7 @@ export async function run(args: string[] = []): Promise<void> {
     const started = performance.now()
     const results = await Promise.allSettled(
       Array.from({ length: machines }, async (_, index) => {
-        await sleep((index * Number(values.within) * 1000) / machines)
+        await sleep((index * withinSeconds * 1000) / machines)
         return boot(index, { ports, loader, tftp })
       }),
     )

@@ -2,7 +2,8 @@
  * `npm run bench -- tftp-loss [--rounds 5] [--case NAME]`: the same servers as `tftp`, with 2 % of the DATA packets lost at the
  * clients. The others wait for a fixed timer of a second or more; that is what a retransmission by measured round trip saves.
  */
-import { parseArgs } from 'node:util'
+
+import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
 import { bench } from './tftp/measure.ts'
 import type { Case } from './tftp/servers.ts'
 
@@ -14,15 +15,21 @@ const cases: Case[] = [1, 16].map((windowsize) => ({
 }))
 
 export async function run(args: string[] = []): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: { rounds: { type: 'string', default: '5' }, case: { type: 'string', multiple: true } },
+  const values = parseOptions(args, {
+    rounds: { type: 'string', default: '5' },
+    case: { type: 'string', multiple: true },
   })
+  for (const name of values.case ?? [])
+    oneOf(
+      'case',
+      name,
+      cases.map((one) => one.name),
+    )
   await bench({
     name: 'tftp-loss',
     cases: cases.filter(({ name }) => values.case === undefined || values.case.includes(name)),
     files,
-    rounds: Number(values.rounds),
+    rounds: wholeNumber('rounds', values.rounds),
     engines: ['auto'],
     goal: () => 10,
     bound: () =>

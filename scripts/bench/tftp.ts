@@ -3,7 +3,8 @@
  * under the same load from a client in C. The servers take turns within each round, so that a busy machine slows all of them
  * alike. `--both` measures our fall-back engine too.
  */
-import { parseArgs } from 'node:util'
+
+import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
 import { bench, type Row } from './tftp/measure.ts'
 import type { Case } from './tftp/servers.ts'
 
@@ -18,19 +19,22 @@ const cases: Case[] = [1, 16].flatMap((windowsize) =>
 )
 
 export async function run(args: string[] = []): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      rounds: { type: 'string', default: '5' },
-      case: { type: 'string', multiple: true },
-      both: { type: 'boolean', default: false },
-    },
+  const values = parseOptions(args, {
+    rounds: { type: 'string', default: '5' },
+    case: { type: 'string', multiple: true },
+    both: { type: 'boolean', default: false },
   })
+  for (const name of values.case ?? [])
+    oneOf(
+      'case',
+      name,
+      cases.map((one) => one.name),
+    )
   await bench({
     name: 'tftp',
     cases: cases.filter(({ name }) => values.case === undefined || values.case.includes(name)),
     files,
-    rounds: Number(values.rounds),
+    rounds: wholeNumber('rounds', values.rounds),
     engines: values.both ? ['auto', 'dgram'] : ['auto'],
     goal: ({ clients }) => (clients >= 64 ? 1.1 : 1),
     bound,
