@@ -1,5 +1,6 @@
 /** Parsers for option values: a wrong one is wrong usage (exit code 2), said before anything is done. */
 import { InvalidArgumentError } from 'commander'
+import { didYouMean } from '../config/nearest.ts'
 import { publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
 
@@ -7,7 +8,7 @@ export function oneOf<T extends string>(known: readonly T[]): (text: string) => 
   return (text) => {
     const found = known.find((one) => one === text)
     if (found !== undefined) return found
-    throw new InvalidArgumentError(`It is one of ${known.join(', ')}.`)
+    throw new InvalidArgumentError(`It is one of ${known.join(', ')}${didYouMean(text, known) || '.'}`)
   }
 }
 
@@ -24,6 +25,14 @@ export function aPin(text: string): string {
   throw new InvalidArgumentError(
     "It is sha256// and 44 characters of base64, as 'muster status' on the server prints it.",
   )
+}
+
+export function wholeNumberFrom(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const number = wholeNumber(text)
+    if (number >= min && number <= max) return number
+    throw new InvalidArgumentError(`It is a whole number from ${min} to ${max}.`)
+  }
 }
 
 export type ReleaseName = { image: string; version: string }

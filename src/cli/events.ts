@@ -1,7 +1,8 @@
 /** `muster events`: what happened, and with --watch what is happening. */
 import type { Command } from 'commander'
 import type { EventView } from '../http/admin-boots.ts'
-import { wholeNumber } from './arguments.ts'
+import { pageLimit } from '../http/admin-paging.ts'
+import { wholeNumberFrom } from './arguments.ts'
 import type { Context } from './context.ts'
 import { bytes, print, printable, toJson } from './output.ts'
 
@@ -12,7 +13,7 @@ export function addEvents(program: Command, context: Context): void {
     .option('--watch', 'go on until Ctrl-C')
     .option('--machine <machine>', 'only of this machine')
     .option('--boot <boot>', 'only of this boot')
-    .option('--limit <count>', 'how many of the newest', wholeNumber, 50)
+    .option('--limit <count>', 'how many of the newest', wholeNumberFrom(1, pageLimit), 50)
     .action(async (options: { watch?: boolean; machine?: string; boot?: string; limit: number }) => {
       const { watch, machine, boot, limit } = options
       const api = context.api()

@@ -1,19 +1,19 @@
 /** `muster explain <code>`: the paragraph of docs/errors.md, also at a rack without a browser. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Command } from 'commander'
-import { errorCodes, MusterError } from '../errors.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import { didYouMean } from '../config/nearest.ts'
+import { errorCodes } from '../errors.ts'
 import type { Context } from './context.ts'
-import { print, printable } from './output.ts'
+import { print } from './output.ts'
 
 export function addExplain(program: Command, context: Context): void {
   program
     .command('explain')
-    .argument('<code>', "the code of an error, as in 'blob-digest'")
+    .argument('<code>', "the code of an error, as in 'blob-digest'", aCode)
     .description('what an error code means, and the way out')
     .action((code: string) => {
-      const text = paragraphOf(context.world.packageRoot, code)
-      if (text === undefined) throw unknownCode(code)
+      const text = paragraphOf(context.world.packageRoot, code) ?? ''
       print(context.output(), { code, text }, () => `${code}\n\n${text}\n`)
     })
 }
@@ -25,10 +25,11 @@ export function paragraphOf(packageRoot: string, code: string): string | undefin
   return found?.slice(found.indexOf('\n')).trim()
 }
 
-function unknownCode(code: string): MusterError {
-  const close = errorCodes.filter((known) => known.split('-').some((word) => code.includes(word))).slice(0, 6)
-  return new MusterError(
-    'request-invalid',
-    `There is no error '${printable(code).slice(0, 64)}'${close.length > 0 ? `; close to it are ${close.join(', ')}` : ''}. docs/errors.md lists all.`,
-  )
+/** A closed list, so another word is wrong usage. */
+function aCode(text: string): string {
+  if ((errorCodes as readonly string[]).includes(text)) return text
+  const close = errorCodes.filter((known) => known.split('-').some((word) => text.includes(word))).slice(0, 6)
+  const hint =
+    didYouMean(text, errorCodes) || (close.length === 0 ? '' : `; close to it are ${close.join(', ')}.`)
+  throw new InvalidArgumentError(`There is no such error${hint || '.'} docs/errors.md lists all.`)
 }

@@ -1,14 +1,16 @@
 /** `muster machines` and `muster machine <verb>`: who is here, and what may it do. */
-import type { Command } from 'commander'
-import { MusterError } from '../errors.ts'
+import { type Command, InvalidArgumentError } from 'commander'
 import type { BootView } from '../http/admin-boots.ts'
-import type { MachineView, WhyView } from '../http/admin-machines.ts'
+import { type MachineView, machine as machineSchema, type WhyView } from '../http/admin-machines.ts'
 import { apiPath } from './api-client.ts'
+import { oneOf } from './arguments.ts'
 import { bootRows, bootsHead } from './boots.ts'
 import type { Context } from './context.ts'
 import { ago, bytes, facts, labelsText, print, table } from './output.ts'
 import { whyText } from './why-text.ts'
 
+type Enrolment = MachineView['enrolment']
+const states = machineSchema.shape.enrolment.options
 const which = 'id, name or MAC address; the beginning of an id or name will do'
 
 export function addMachines(program: Command, context: Context): void {
@@ -18,8 +20,8 @@ export function addMachines(program: Command, context: Context): void {
   program
     .command('machines')
     .description('all machines')
-    .option('--enrolment <state>', 'only those that are discovered, approved, quarantined or retired')
-    .action(async ({ enrolment }: { enrolment?: string }) => {
+    .option('--enrolment <state>', `only those that are ${states.join(', ')}`, oneOf(states))
+    .action(async ({ enrolment }: { enrolment?: Enrolment }) => {
       const machines = await allMachines(context, enrolment)
       print(context.output(), machines, () =>
         table(
@@ -65,10 +67,10 @@ export function addMachines(program: Command, context: Context): void {
   machine
     .command('label')
     .argument('<machine>', which)
-    .argument('<label...>', 'name=value sets a label, name- takes it away')
+    .argument('<label...>', 'name=value sets a label, name- takes it away', collectLabel)
     .description('set or remove labels, which profiles select by')
-    .action(async (name: string, changes: string[]) => {
-      const changed = await call<MachineView>('PATCH', name, undefined, { labels: parseLabels(changes) })
+    .action(async (name: string, labels: Record<string, string | null>) => {
+      const changed = await call<MachineView>('PATCH', name, undefined, { labels })
       print(context.output(), changed, () => `${changed.name}: ${labelsText(changed.labels)}`)
     })
   machine
@@ -161,7 +163,7 @@ function addDecision(
     })
 }
 
-async function allMachines(context: Context, enrolment: string | undefined): Promise<MachineView[]> {
+async function allMachines(context: Context, enrolment: Enrolment | undefined): Promise<MachineView[]> {
   const api = context.api()
   const machines: MachineView[] = []
   let cursor: string | undefined
@@ -178,19 +180,16 @@ async function allMachines(context: Context, enrolment: string | undefined): Pro
   return machines
 }
 
-export function parseLabels(changes: readonly string[]): Record<string, string | null> {
-  const labels: Record<string, string | null> = {}
-  for (const change of changes) {
-    const at = change.indexOf('=')
-    if (at > 0) labels[change.slice(0, at)] = change.slice(at + 1)
-    else if (at === -1 && change.length > 1 && change.endsWith('-')) labels[change.slice(0, -1)] = null
-    else
-      throw new MusterError(
-        'request-invalid',
-        `'${change}' is no change of a label: write name=value to set one, name- to take one away.`,
-      )
-  }
-  return labels
+/** One change of a label after the other: null takes it away. */
+function collectLabel(
+  change: string,
+  before: Record<string, string | null> = {},
+): Record<string, string | null> {
+  const at = change.indexOf('=')
+  if (at > 0) return { ...before, [change.slice(0, at)]: change.slice(at + 1) }
+  if (at === -1 && change.length > 1 && change.endsWith('-'))
+    return { ...before, [change.slice(0, -1)]: null }
+  throw new InvalidArgumentError('A label is set by name=value and taken away by name-.')
 }
 
 function unverifiedText({ unverified }: MachineView): string | undefined {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { addAgent } from './agent.ts'
-import { aPin } from './arguments.ts'
+import { aPin, oneOf } from './arguments.ts'
 import { addBootFiles } from './boot-files.ts'
 import { addBoots } from './boots.ts'
 import { addClusters } from './clusters.ts'
@@ -75,7 +75,7 @@ function addGlobalOptions(program: Command): void {
     .option('--data <folder>', "the server's data folder; its socket is how commands reach it")
     .option('--config <file>', 'configuration file (default: muster.yaml where it exists)')
     .option('--set <key=value>', 'one setting, repeatable', collectSetting)
-    .option('--log-level <level>', 'debug, info, warn or error')
+    .option('--log-level <level>', 'debug, info, warn or error', oneOf(['debug', 'info', 'warn', 'error']))
     .option('--url <url>', "another server's admin plane, with --token")
     .option(
       '--token <token>',
