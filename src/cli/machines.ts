@@ -134,10 +134,7 @@ function addApproval(command: Command, context: Context): void {
     .description('let it boot what its profile says')
     .action(async (names: string[], { macs }: { macs?: string }) => {
       if (macs !== undefined && names.length > 1)
-        throw new MusterError(
-          'request-invalid',
-          '--macs are the addresses of one machine: approve one at a time.',
-        )
+        command.error('error: --macs are the addresses of one machine: approve one at a time')
       const body = macs === undefined ? undefined : { macs: macs.split(',').map((mac) => mac.trim()) }
       const changed: MachineView[] = []
       for (const name of names)

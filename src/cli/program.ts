@@ -48,11 +48,14 @@ export function createProgram(world: World): Command {
     .version(versionOf(world.packageRoot))
     .exitOverride()
     .configureOutput({ writeOut: world.stdout, writeErr: world.stderr })
-    .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError("('muster --help' lists the commands, 'muster <command> --help' explains one)")
     .addHelpText(
       'after',
       `\nExit codes: 0 done, 1 failed, 2 wrong usage, 69 no server answers, 78 configuration or start.`,
+    )
+    // Not on every page: nine lines of them would hide the one option that a command is about.
+    .addHelpText('afterAll', ({ command }) =>
+      command === program ? '' : "\nOptions of every command (--data, --url, --json, …): 'muster --help'.",
     )
   addGlobalOptions(program)
   const groups: [heading: string, ...add: ((program: Command, context: Context) => void)[]][] = [

@@ -149,6 +149,37 @@ describe('reaching the server by the wrong scheme', () => {
   })
 })
 
+describe('help', () => {
+  test('of the program names the options of every command, and that of a command only points there', async () => {
+    const whole = (await muster(['--help'])).out
+    for (const option of [
+      '--data',
+      '--config',
+      '--set',
+      '--log-level',
+      '--url',
+      '--token',
+      '--pin',
+      '--json',
+    ])
+      expect(whole).toContain(`  ${option} <`.replace('--json <', '--json '))
+    expect(whole).not.toContain("'muster --help'")
+    for (const command of [['machines'], ['machine', 'label'], ['serve'], ['agent', 'build']]) {
+      const { out, code } = await muster([...command, '--help'])
+      expect(code).toBe(0)
+      expect(out).not.toMatch(/Global Options|^ {2}--(set|url|log-level|token|json) /m)
+      expect(out.trimEnd().split('\n').at(-1)).toBe(
+        "Options of every command (--data, --url, --json, …): 'muster --help'.",
+      )
+    }
+    expect((await muster(['serve', '--help'])).out).toContain('--advertise')
+  })
+  test('does not keep the options of every command from being taken behind it', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect(JSON.parse((await here('machines', '--json')).out)).toHaveLength(1)
+  })
+})
+
 describe('machines', () => {
   test('are a table for people and JSON for programs', async () => {
     world.machines.set(rack1.id, rack1)
