@@ -37,10 +37,12 @@ const emulator = (architecture: string): Program => ({
 const programs: Record<string, Program> = {
   atftp: { path: 'usr/bin/atftp' },
   curl: { path: 'usr/bin/curl' },
+  dhcpd: { path: 'usr/sbin/dhcpd' },
   'docker-registry': { path: 'usr/bin/docker-registry' },
   dumpimage: { path: 'usr/bin/dumpimage' },
   'fsck.fat': { path: 'usr/sbin/fsck.fat' },
   mcopy: { path: 'usr/bin/mtools', arguments: '-c mcopy' },
+  'kea-dhcp4': { path: 'usr/sbin/kea-dhcp4' },
   mkimage: { path: 'usr/bin/mkimage' },
   objdump: { path: 'usr/bin/objdump' },
   openssl: {
