@@ -13,6 +13,7 @@ import { ociPullRoutes } from '../http/oci-pull.ts'
 import type { createReleaseContent } from '../http/release-content.ts'
 import type { TlsIdentity } from '../http/tls.ts'
 import type { Log } from '../log.ts'
+import type { FirmwareNote } from '../machines/firmware-activity.ts'
 import type { Machines } from '../machines/machines.ts'
 import { protocolVersion } from '../protocol/hello.ts'
 import type { Releases } from '../releases/releases.ts'
@@ -21,6 +22,7 @@ import type { TftpServer } from '../tftp/server.ts'
 import { startTftpServer } from '../tftp/start.ts'
 import { type Dhcp, type DhcpOptions, openDhcp } from './dhcp.ts'
 import { watchDhcp } from './dhcp-metrics.ts'
+import { toRefusalNote, toTransferNote } from './firmware-notes.ts'
 import { tftpLimitsOf } from './limits.ts'
 import { localAddressTo } from './local-address.ts'
 import type { Paths } from './paths.ts'
@@ -121,11 +123,16 @@ function agentDeciders(options: ListenOptions): AgentDeciders {
 }
 
 function startTftp(options: ListenOptions): Promise<TftpServer> {
-  const { boot, config, log } = options
+  const { boot, config, log, machines } = options
+  const note = (told: FirmwareNote | undefined) => {
+    if (told !== undefined) machines.noteFirmware(told)
+  }
   return startTftpServer({
     log,
     engine: config.tftp.engine,
     limits: tftpLimitsOf(config),
+    onRefused: (refusal) => note(toRefusalNote(refusal)),
+    onTransfer: (report) => note(toTransferNote(report)),
     async open({ client, filename }): Promise<TftpFile> {
       const serverAddress = await localAddressTo(client.address)
       return boot.open(filename, { address: client.address, serverAddress, over: 'tftp' })
