@@ -141,6 +141,22 @@ function typescriptFiles(folder: string): string[] {
     .map((name) => join(folder, name))
 }
 
+describe('the README', () => {
+  test('names commands in the order in which they work: a profile wants its image and cluster to be there', () => {
+    const steps = [
+      'machines',
+      'image publish',
+      'cluster set',
+      'profile set',
+      'machine approve',
+      'machine why',
+    ]
+    const places = steps.map((step) => read('README.md').indexOf(`./muster ${step}`))
+    expect(places.every((place) => place > 0)).toBe(true)
+    expect(places).toEqual([...places].sort((one, other) => one - other))
+  })
+})
+
 describe('profiles, clusters and policies', () => {
   const examplesOf = (name: string) =>
     [...read(name).matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => parse(match[1]!) as unknown)
