@@ -1,6 +1,7 @@
 /** Folders that a command is going to fill. */
 import { constants } from 'node:fs'
-import { access, mkdir } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
+import { makeFolder } from '../builder/make-folder.ts'
 import { MusterError } from '../errors.ts'
 
 /**
@@ -11,7 +12,7 @@ import { MusterError } from '../errors.ts'
  */
 export async function prepareFolder(folder: string, key: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     await access(folder, constants.W_OK | constants.X_OK)
   } catch (cause) {
     throw new MusterError(

@@ -18,14 +18,44 @@ export function addSignKernel(image: Command, context: Context): void {
     .requiredOption('--cert <file>', 'its certificate (PEM)')
     .requiredOption('--out <file>', 'where the signed kernel goes; may be the same file')
     .action((kernel: string, options: { sign: string; cert: string; out: string }) => {
-      const signed = signImage(readFileSync(kernel), readImageSigner(options.sign, options.cert), kernel)
-      writeFileSync(options.out, signed)
+      const signed = signImage(readKernel(kernel), readImageSigner(options.sign, options.cert), kernel)
+      writeOut(options.out, signed)
       print(
         context.output(),
         { out: options.out, bytes: signed.length },
         () => `${options.out}  ${bytes(signed.length)}, signed\n`,
       )
     })
+}
+
+/** @throws MusterError request-invalid */
+function readKernel(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (cause) {
+    throw new MusterError(
+      'request-invalid',
+      `The kernel ${path} cannot be read: ${(cause as Error).message}.`,
+      {
+        cause,
+      },
+    )
+  }
+}
+
+/** @throws MusterError config-invalid */
+function writeOut(path: string, bytes: Uint8Array): void {
+  try {
+    writeFileSync(path, bytes)
+  } catch (cause) {
+    throw new MusterError(
+      'config-invalid',
+      `--out: ${path} cannot be written: ${(cause as Error).message}.`,
+      {
+        cause,
+      },
+    )
+  }
 }
 
 /** @throws MusterError key-invalid */

@@ -1,15 +1,16 @@
 /** The data folder: made when it is missing, refused in one sentence when it cannot be used. */
 import { constants } from 'node:fs'
-import { access, chmod, mkdir, readdir } from 'node:fs/promises'
+import { access, chmod, readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { makeFolder } from '../builder/make-folder.ts'
 import { MusterError } from '../errors.ts'
 import type { Paths } from './paths.ts'
 
 /** @throws MusterError data-unwritable */
 export async function prepareDataFolder(paths: Paths): Promise<void> {
   try {
-    await mkdir(paths.data, { recursive: true })
-    await mkdir(paths.keys, { recursive: true })
+    await makeFolder(paths.data)
+    await makeFolder(paths.keys)
     await chmod(paths.keys, 0o700)
     for (const folder of [paths.data, paths.keys])
       await access(folder, constants.R_OK | constants.W_OK | constants.X_OK)

@@ -110,7 +110,7 @@ describe('muster agent build', () => {
     expectRefused(missing, 'agent-config-invalid', 78, /\/no\/such\/root\.json cannot be read.*--root/)
     const file = join(folder, 'a-file')
     writeFileSync(file, '')
-    for (const out of [join(file, 'below'), file]) {
+    for (const out of [join(file, 'below'), file, '/proc/a-file']) {
       const ran = await configured('--data', site.data, '--out', out)
       expectRefused(ran, 'config-invalid', 78, /--out: the folder .*a-file.* cannot be made or written/)
     }

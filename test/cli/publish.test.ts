@@ -341,4 +341,21 @@ describe('publishing for machines with Secure Boot', () => {
     expect((await sign(ours)).code).toBe(0)
     expect((await publish(await readFile(signed))).code).toBe(0)
   })
+
+  test('of a kernel that is not there, or to where nothing can be written, is one sentence', async () => {
+    const ours = await secureBootKey(site.data, 'ours')
+    const kernel = join(site.data, 'vmlinuz')
+    await writeFile(kernel, smallPe())
+    const flags = ['--sign', ours.key, '--cert', ours.certificate, '--out']
+    const missing = await here('image', 'sign', '/no/kernel', ...flags, 'signed')
+    expect([missing.code, missing.err]).toEqual([
+      1,
+      expect.stringMatching(/\/no\/kernel cannot be read.*\(request-invalid/s),
+    ])
+    const nowhere = await here('image', 'sign', kernel, ...flags, '/no/signed')
+    expect([nowhere.code, nowhere.err]).toEqual([
+      78,
+      expect.stringMatching(/--out: \/no\/signed.*\(config-invalid/s),
+    ])
+  })
 })

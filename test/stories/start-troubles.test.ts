@@ -87,6 +87,13 @@ describe('a data folder', () => {
     })
   })
 
+  test('that cannot be made, in a place where Node would try for ever', async () => {
+    expectSentence(await start({ data: '/proc/muster' }), {
+      code: 'data-unwritable',
+      says: /data folder \/proc\/muster cannot be written/,
+    })
+  })
+
   test('that is a file', async () => {
     await writeFile(join(folder, 'data'), '')
     expectSentence(await start({}), { code: 'data-unwritable', says: /is a file, not a folder/ })
