@@ -124,7 +124,7 @@ function checkRoot(
     return checkTrustedRoot(bytes, options)
   } catch (cause) {
     throw invalid(
-      `${file} is no root.json that an agent could trust. ${(cause as Error).message} ` +
+      `${file} is no root.json that an agent could trust: ${(cause as Error).message} ` +
         `Take <N>.root.json as it lies on the server (here that would be ${metadataDirectory}), unchanged.`,
       cause,
     )
