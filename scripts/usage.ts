@@ -1,6 +1,6 @@
 /** The command lines of developer programs: what is wrong with one is said in a sentence, with exit code 2, before anything starts. */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util'
-import { didYouMean } from '../src/config/nearest.ts'
+import { didYouMean } from '../src/nearest.ts'
 
 export class WrongUsage extends Error {}
 

@@ -1,6 +1,7 @@
 /** Whether a profile's wish can be met now: a misspelt image would be found by the first machine that asks for it. */
 
 import type { Profile } from '../machines/profiles.ts'
+import { nearest } from '../nearest.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { Catalog } from '../releases/catalog.ts'
 
@@ -54,29 +55,7 @@ function bootProblem(
 
 function instead(given: string, known: readonly string[], none: string): string {
   if (known.length === 0) return `: ${none}`
-  const close = known
-    .map((name) => ({ name, distance: editDistance(given.toLowerCase(), name.toLowerCase()) }))
-    .filter(
-      ({ name, distance }) => distance <= Math.max(1, Math.floor(Math.min(name.length, given.length) / 3)),
-    )
-    .sort((a, b) => a.distance - b.distance)[0]
-  if (close !== undefined) return ` (did you mean '${close.name}'?)`
+  const close = nearest(given, known)
+  if (close !== undefined) return ` (did you mean '${close}'?)`
   return `; there is ${known.slice(0, 8).join(', ')}${known.length > 8 ? ', …' : ''}`
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). Names are at most 64 characters. */
-function editDistance(a: string, b: string): number {
-  let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, column) => column)]
-  for (let row = 1; row <= a.length; row++) {
-    const next = [row]
-    for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1]
-      let least = Math.min(last[column]! + 1, next[column - 1]! + 1, last[column - 1]! + (same ? 0 : 1))
-      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1])
-        least = Math.min(least, before[column - 2]! + 1)
-      next.push(least)
-    }
-    ;[before, last] = [last, next]
-  }
-  return last[b.length]!
 }

@@ -1,11 +1,13 @@
 /** `muster agent boot-image`: a built agent as the boot.img and boot.sig that a Raspberry Pi's EEPROM loads. */
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readBootKey, signBootImage } from '../boot/formats/boot-signature.ts'
 import { makePiImage } from '../boot/raspberry-pi-image.ts'
 import { MusterError } from '../errors.ts'
 import type { Context } from './context.ts'
+import { prepareFolder } from './folders.ts'
 import { bytes, print } from './output.ts'
 
 type Options = { agent: string; firmware: string; out: string; server?: string; sign?: string }
@@ -24,7 +26,7 @@ export function addBootImage(agent: Command, context: Context): void {
     .action((options: Options) => makeBootImage(context, options))
 }
 
-function makeBootImage(context: Context, options: Options): void {
+async function makeBootImage(context: Context, options: Options): Promise<void> {
   const { sign, server } = options
   const key = sign === undefined ? undefined : readBootKey(readGiven(sign, '--sign').toString('latin1'), sign)
   const { image, boards, lacking } = makePiImage({
@@ -37,11 +39,12 @@ function makeBootImage(context: Context, options: Options): void {
     ],
   })
   const out = resolve(options.out)
+  await prepareFolder(out, '--out')
   const files = {
     'boot.img': image,
     ...(key === undefined ? {} : { 'boot.sig': signBootImage(image, key, new Date(context.world.now())) }),
   }
-  for (const [name, content] of Object.entries(files)) write(out, name, content)
+  for (const [name, content] of Object.entries(files)) await writeFile(join(out, name), content)
   const made = {
     image: join(out, 'boot.img'),
     bytes: image.length,
@@ -86,15 +89,4 @@ function readFolder(folder: string): Record<string, Uint8Array> {
   }
   const files = names.filter((name) => statSync(join(folder, name)).isFile())
   return Object.fromEntries(files.map((name) => [name, readGiven(join(folder, name), '--firmware')]))
-}
-
-/** @throws MusterError build-failed */
-function write(folder: string, name: string, content: Uint8Array | string): void {
-  try {
-    mkdirSync(folder, { recursive: true })
-    writeFileSync(join(folder, name), content)
-  } catch (cause) {
-    const sentence = `${join(folder, name)} cannot be written (--out): ${(cause as Error).message}.`
-    throw new MusterError('build-failed', sentence, { cause })
-  }
 }

@@ -1,6 +1,6 @@
 /** Parsers for option values: a wrong one is wrong usage (exit code 2), said before anything is done. */
 import { InvalidArgumentError } from 'commander'
-import { didYouMean } from '../config/nearest.ts'
+import { didYouMean } from '../nearest.ts'
 import { publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
 

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { didYouMean } from '../config/nearest.ts'
 import { errorCodes } from '../errors.ts'
+import { didYouMean } from '../nearest.ts'
 import type { Context } from './context.ts'
 import { print } from './output.ts'
 

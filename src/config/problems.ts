@@ -3,7 +3,7 @@
  * came from. The expectation is read from the schema, so that it can never say another range than the one that holds.
  */
 import { z } from 'zod'
-import { didYouMean } from './nearest.ts'
+import { didYouMean } from '../nearest.ts'
 
 type JsonSchema = z.core.JSONSchema.BaseSchema
 

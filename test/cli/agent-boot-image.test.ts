@@ -83,7 +83,7 @@ describe('muster agent boot-image', () => {
     ['no agent there', 'file-not-found', ['--agent', '/nowhere']],
     ['no firmware there', 'file-not-found', ['--firmware', '/nowhere']],
     ['a key that is none', 'key-invalid', ['--sign', '/dev/null']],
-    ['a folder that cannot be written', 'build-failed', ['--out', '/dev/null/out']],
+    ['a folder that cannot be written', 'config-invalid', ['--out', '/proc/nowhere']],
   ])('refuses %s by name', async (_, code, more) => {
     const { run } = site()
     const ran = await run(...more)
