@@ -85,7 +85,8 @@ describe('a test tool', () => {
       code: 'build-failed',
       message: expect.stringContaining('.so'),
     })
-  })
+    // A hundred megabytes are packed: on a busy machine that takes its time.
+  }, 120_000)
 
   test.each([
     ['upwards', { 'usr/lib/out': { link: '../../../../elsewhere' } }],
