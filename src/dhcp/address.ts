@@ -6,6 +6,9 @@ export const broadcastAddress = '255.255.255.255'
 
 /** The four bytes from `offset` on; the caller knows that they are there. */
 export function readAddress(bytes: Uint8Array, offset = 0): string {
+  const isAny = bytes[offset] === 0 && bytes[offset + 1] === 0
+  // Most fields of most packets: no text to make.
+  if (isAny && bytes[offset + 2] === 0 && bytes[offset + 3] === 0) return anyAddress
   return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`
 }
 
@@ -103,10 +106,19 @@ export function parseMac(text: string): string | undefined {
 }
 
 const hexBytes = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
+/** Character codes of the two digits of a byte. */
+const high = Uint8Array.from(hexBytes, (text) => text.charCodeAt(0))
+const low = Uint8Array.from(hexBytes, (text) => text.charCodeAt(1))
+const colon = 0x3a
 
 /** `52:54:00:12:34:56`. */
 export function macText(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += text === '' ? hexBytes[byte] : `:${hexBytes[byte]}`
-  return text
+  if (bytes.length !== 6) return Array.from(bytes, (byte) => hexBytes[byte]).join(':')
+  // At once: text put together piece by piece is a chain, which each map that it is a key of has to walk first.
+  // biome-ignore format: a line for each two bytes
+  return String.fromCharCode(
+    high[bytes[0]!]!, low[bytes[0]!]!, colon, high[bytes[1]!]!, low[bytes[1]!]!, colon,
+    high[bytes[2]!]!, low[bytes[2]!]!, colon, high[bytes[3]!]!, low[bytes[3]!]!, colon,
+    high[bytes[4]!]!, low[bytes[4]!]!, colon, high[bytes[5]!]!, low[bytes[5]!]!,
+  )
 }

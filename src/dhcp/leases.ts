@@ -207,10 +207,15 @@ export class PoolLeases {
   /** Puts a lease at the end of its queue, in the place of whatever its address or its client had. */
   #set(lease: Lease): void {
     const before = this.#byAddress.get(lease.address)
-    if (before !== undefined) this.#drop(before)
-    const own = lease.client === '' ? undefined : this.#byClient.get(lease.client)
-    if (own !== undefined) this.#drop(own)
-    this.#freed.delete(lease.address)
+    if (before !== undefined && before.client === lease.client) {
+      // Nearly always: only the place in the queue changes.
+      this.#queues[before.state].delete(lease.address)
+    } else {
+      if (before !== undefined) this.#drop(before)
+      const own = lease.client === '' ? undefined : this.#byClient.get(lease.client)
+      if (own !== undefined) this.#drop(own)
+      this.#freed.delete(lease.address)
+    }
     this.#byAddress.set(lease.address, lease)
     if (lease.client !== '') this.#byClient.set(lease.client, lease)
     this.#queues[lease.state].set(lease.address, lease)

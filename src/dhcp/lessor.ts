@@ -43,13 +43,16 @@ export type ResponderOptions = {
 export class Lessor {
   readonly #options: ResponderOptions
   readonly #pools: PoolLeases[]
-  readonly #underWay = new Set<string>()
+  /** Clients whose answer is under way, by pool: one asks in several at once where we have several addresses. */
+  readonly #underWay: ReadonlyMap<PoolLeases, Set<string>>
+  #pending = 0
 
   constructor(options: ResponderOptions) {
     this.#options = options
     const { maxOffers, offerHoldMs, quarantineMs } = options.limits
     const times = { offerHoldMs, quarantineMs, offersMax: maxOffers }
     this.#pools = options.pools.map((pool) => new PoolLeases(pool, times))
+    this.#underWay = new Map(this.#pools.map((pool) => [pool, new Set()]))
   }
 
   /** @throws database-failed */
@@ -77,16 +80,17 @@ export class Lessor {
     const key = clientKey(client, request)
     if (key === undefined)
       return silent(client, [...because, 'it has neither hardware address nor identifier'])
-    const exchange = `${pool.pool.name} ${key}`
-    if (this.#underWay.has(exchange))
-      return silent(client, [...because, 'the answer to its last packet is on its way'])
-    if (this.#underWay.size >= this.#options.limits.maxPending)
+    const underWay = this.#underWay.get(pool) as Set<string>
+    if (underWay.has(key)) return silent(client, [...because, 'the answer to its last packet is on its way'])
+    if (this.#pending >= this.#options.limits.maxPending)
       return silent(client, [...because, 'too many answers are under way; it asks again'])
-    this.#underWay.add(exchange)
+    underWay.add(key)
+    this.#pending += 1
     try {
       return await this.#answer({ facts, intent, pool, key, because })
     } finally {
-      this.#underWay.delete(exchange)
+      underWay.delete(key)
+      this.#pending -= 1
     }
   }
 
@@ -113,7 +117,7 @@ export class Lessor {
       case 'release':
         return this.#giveBack(job, intent.kind, intent.address, nowMs)
       case 'inform': {
-        const lease = await this.#leaseAnswer(pool.pool, client, anyAddress)
+        const lease = leaseAnswer(pool.pool, anyAddress)
         const boot = this.#bootOf(facts, because)
         because.push('INFORM: settings without an address')
         // RFC 2131 §4.3.5 sends it to ciaddr, which has to be on this network: it is the client's word alone.
@@ -152,7 +156,8 @@ export class Lessor {
         !(await this.#takeUnasked(job, proposal.lease))
       )
         break
-      const lease = await this.#leaseAnswer(pool.pool, client, address)
+      // The reserved name alone: what the machine is known by costs a query, and an offer may be to anybody.
+      const lease = leaseAnswer(pool.pool, address, reservedName(pool.pool, client))
       return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'offer' }) }
     }
     return silent(client, [...because, 'no address could be offered now; it asks again'])
@@ -183,7 +188,8 @@ export class Lessor {
       return silent(client, [...because, 'the lease could not be written down, so it is not given'])
     const boot = this.#bootOf(facts, because)
     because.push(`lease of ${address} for ${pool.pool.leaseSeconds} s`)
-    const lease = await this.#leaseAnswer(pool.pool, client, address, true)
+    const named = reservedName(pool.pool, client) ?? (await this.#nameOf(client))
+    const lease = leaseAnswer(pool.pool, address, named)
     return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'ack' }) }
   }
 
@@ -230,12 +236,8 @@ export class Lessor {
     return boot
   }
 
-  /** @param named whether the machine's own name is looked up, which costs a query: for leases, not for offers to anybody. */
-  async #leaseAnswer(pool: Pool, { mac }: DhcpClient, address: string, named = false): Promise<LeaseAnswer> {
-    const reserved = mac === undefined ? undefined : pool.reservations.get(mac)?.hostName
-    const hostName =
-      reserved ?? (mac !== undefined && named ? await this.#options.hostName?.(mac) : undefined)
-    return { address, leaseSeconds: pool.leaseSeconds, ...pool.says, hostName }
+  async #nameOf({ mac }: DhcpClient): Promise<string | undefined> {
+    return mac === undefined ? undefined : this.#options.hostName?.(mac)
   }
 
   #poolFor(facts: ReplyFacts): PoolLeases | undefined {
@@ -255,6 +257,14 @@ function segmentOf({ request, server }: ReplyFacts): { address: string } {
     return { address: addressIn(request, options.subnetSelection) ?? request.giaddr }
   // Renewed straight over routers: the client's own network counts.
   return { address: request.ciaddr === anyAddress ? server : request.ciaddr }
+}
+
+function leaseAnswer(pool: Pool, address: string, hostName?: string): LeaseAnswer {
+  return { address, hostName, says: pool.says }
+}
+
+function reservedName({ reservations }: Pool, { mac }: DhcpClient): string | undefined {
+  return mac === undefined ? undefined : reservations.get(mac)?.hostName
 }
 
 function isInPool(pool: Pool, address: string): boolean {

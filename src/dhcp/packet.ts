@@ -10,7 +10,7 @@
  */
 import { MusterError } from '../errors.ts'
 import { ByteReader } from '../wire/reader.ts'
-import { readAddress, toNumber } from './address.ts'
+import { anyAddress, readAddress, toNumber } from './address.ts'
 import { options } from './options.ts'
 
 export type DhcpPacket = {
@@ -52,19 +52,19 @@ export const broadcastFlag = 0x8000
 export function parsePacket(bytes: Uint8Array): DhcpPacket {
   if (bytes.length < headerBytes)
     throw malformed(`${bytes.length} bytes, a header has ${headerBytes}`, { found: bytes.length })
-  const reader = new ByteReader(bytes, { what: 'DHCP packet' })
-  const op = reader.u8()
+  const [op, hlen] = [bytes[0]!, bytes[2]!]
   if (op !== 1 && op !== 2) throw malformed(`op ${op} is neither request nor reply`, { found: op })
-  const htype = reader.u8()
-  const hlen = reader.u8()
   if (hlen > 16) throw malformed(`a hardware address of ${hlen} bytes, the field has 16`, { found: hlen })
-  const head = { htype, hops: reader.u8(), xid: reader.u32(), secs: reader.u16(), flags: reader.u16() }
   const sname = bytes.subarray(44, 108)
   const file = bytes.subarray(108, headerBytes)
   const { found, overload } = parseOptionFields(bytes, sname, file)
   return {
     op: op === 1 ? 'request' : 'reply',
-    ...head,
+    htype: bytes[1]!,
+    hops: bytes[3]!,
+    xid: u32(bytes, 4),
+    secs: u16(bytes, 8),
+    flags: u16(bytes, 10),
     ciaddr: readAddress(bytes, 12),
     yiaddr: readAddress(bytes, 16),
     siaddr: readAddress(bytes, 20),
@@ -80,12 +80,8 @@ export function parsePacket(bytes: Uint8Array): DhcpPacket {
 function parseOptionFields(bytes: Uint8Array, sname: Uint8Array, file: Uint8Array) {
   const found = new Map<number, Uint8Array>()
   // Without the cookie the area is a vendor's own (RFC 951): plain BOOTP, as GRUB's older net_bootp sends it.
-  if (
-    bytes.length < headerBytes + 4 ||
-    new DataView(bytes.buffer, bytes.byteOffset).getUint32(236) !== magicCookie
-  )
-    return { found, overload: 0 }
-  parseOptions(bytes.subarray(headerBytes + 4), found)
+  if (bytes.length < optionsOffset || u32(bytes, headerBytes) !== magicCookie) return { found, overload: 0 }
+  parseOptions(bytes.subarray(optionsOffset), found)
   const overload = found.get(options.overload)?.[0] ?? 0
   if (overload & 1) parseOptions(file, found)
   if (overload & 2) parseOptions(sname, found)
@@ -123,7 +119,7 @@ export function encodePacket(packet: DhcpPacket, limitBytes: number): Uint8Array
   // The end mark, and option 52 where it is needed.
   const room = Math.max(leastBytes, limitBytes) - optionsOffset - 1
   const bytesOfOptions = encodedLength(packet.options)
-  const out = new Uint8Array(Math.max(leastBytes, Math.min(bytesOfOptions, room) + optionsOffset + 1))
+  const out = zeroes(Math.max(leastBytes, Math.min(bytesOfOptions, room) + optionsOffset + 1))
   const fields = bytesOfOptions <= room ? undefined : spread(packet, room - 3)
   writeHeader(out, packet, fields)
   let at = optionsOffset
@@ -142,24 +138,24 @@ export function encodePacket(packet: DhcpPacket, limitBytes: number): Uint8Array
 }
 
 function writeHeader(out: Uint8Array<ArrayBuffer>, packet: DhcpPacket, fields: Fields | undefined): void {
-  const view = new DataView(out.buffer)
   out[0] = packet.op === 'request' ? 1 : 2
   out[1] = packet.htype
   out[2] = packet.chaddr.length
   out[3] = packet.hops
-  view.setUint32(4, packet.xid)
-  view.setUint16(8, packet.secs)
-  view.setUint16(10, packet.flags)
-  view.setUint32(12, toNumber(packet.ciaddr) ?? 0)
-  view.setUint32(16, toNumber(packet.yiaddr) ?? 0)
-  view.setUint32(20, toNumber(packet.siaddr) ?? 0)
-  view.setUint32(24, toNumber(packet.giaddr) ?? 0)
+  writeU32(out, 4, packet.xid)
+  writeU32(out, 8, packet.secs * 0x1_0000 + packet.flags)
+  writeAddress(out, 12, packet.ciaddr)
+  writeAddress(out, 16, packet.yiaddr)
+  writeAddress(out, 20, packet.siaddr)
+  writeAddress(out, 24, packet.giaddr)
   fixed(out, 28, packet.chaddr, 16)
-  const overloaded = (pieces: Uint8Array[] | undefined, text: string) =>
+  const textOr = (pieces: Uint8Array[] | undefined, text: string) =>
     pieces === undefined || pieces.length === 0 ? latin1(text) : area(pieces)
-  fixed(out, 44, overloaded(fields?.sname, packet.sname), snameBytes)
-  fixed(out, 108, overloaded(fields?.file, packet.file), fileBytes)
-  view.setUint32(headerBytes, magicCookie)
+  if (packet.sname !== '' || fields !== undefined)
+    fixed(out, 44, textOr(fields?.sname, packet.sname), snameBytes)
+  if (packet.file !== '' || fields !== undefined)
+    fixed(out, 108, textOr(fields?.file, packet.file), fileBytes)
+  writeU32(out, headerBytes, magicCookie)
 }
 
 /** What `writeOption` needs for all of them. */
@@ -227,6 +223,31 @@ function fixed(out: Uint8Array, at: number, bytes: Uint8Array, size: number): vo
       { details: { expected: size, found: bytes.length } },
     )
   out.set(bytes, at)
+}
+
+/** Out of Node's pool: memory of its own for each packet is most of what keeps the garbage collector busy. */
+function zeroes(length: number): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset } = Buffer.allocUnsafe(length)
+  return new Uint8Array(buffer, byteOffset, length).fill(0)
+}
+
+function u16(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! << 8) | bytes[at + 1]!
+}
+
+function u32(bytes: Uint8Array, at: number): number {
+  return u16(bytes, at) * 0x1_0000 + u16(bytes, at + 2)
+}
+
+function writeU32(out: Uint8Array, at: number, value: number): void {
+  out[at] = value >>> 24
+  out[at + 1] = value >>> 16
+  out[at + 2] = value >>> 8
+  out[at + 3] = value
+}
+
+function writeAddress(out: Uint8Array, at: number, address: string): void {
+  if (address !== anyAddress) writeU32(out, at, toNumber(address) ?? 0)
 }
 
 /** One byte a character. */

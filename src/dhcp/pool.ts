@@ -1,6 +1,16 @@
 /** What an operator gives away: a network, a range of it, what else a lease says, and addresses that belong to one machine. */
 import { MusterError } from '../errors.ts'
-import { isWithin, maskOf, type Network, parseMac, parseNetwork, requireNumber, toText } from './address.ts'
+import {
+  addressBytes,
+  isWithin,
+  maskOf,
+  type Network,
+  parseMac,
+  parseNetwork,
+  requireNumber,
+  toText,
+} from './address.ts'
+import { latin1 } from './packet.ts'
 
 export type PoolSettings = {
   /** `192.0.2.100-192.0.2.199`; none: only reservations get an address. */
@@ -28,14 +38,17 @@ export type Pool = {
   says: NetworkFacts
 }
 
-/** Of the network that a lease is in; addresses dotted. */
+/** Of the network that a lease is in: values of options as they go out, the same in each reply. Undefined: there is nothing to say. */
 export type NetworkFacts = {
-  subnetMask: string
-  broadcast: string
-  router: string | undefined
-  dns: readonly string[]
-  ntp: readonly string[]
-  domain: string | undefined
+  leaseTime: Uint8Array
+  renewalTime: Uint8Array
+  rebindingTime: Uint8Array
+  subnetMask: Uint8Array
+  broadcast: Uint8Array
+  router: Uint8Array | undefined
+  dns: Uint8Array | undefined
+  ntp: Uint8Array | undefined
+  domain: Uint8Array | undefined
 }
 
 /** Ranges are kept in memory address by address. */
@@ -112,15 +125,30 @@ function createPool(name: string, settings: PoolSettings): Omit<Pool, 'reservati
     first,
     last,
     leaseSeconds: settings.leaseSeconds,
-    says: {
-      subnetMask: toText(maskOf(network.prefix)),
-      broadcast: toText(network.first + 2 ** (32 - network.prefix) - 1),
-      router: gateway,
-      dns: settings.dns,
-      ntp: settings.ntp,
-      domain: settings.domain,
-    },
+    says: factsOf(network, settings),
   }
+}
+
+function factsOf({ first, prefix }: Network, settings: PoolSettings): NetworkFacts {
+  const { dns, domain, gateway, leaseSeconds, ntp } = settings
+  const orNothing = (addresses: readonly string[]) =>
+    addresses.length === 0 ? undefined : addressBytes(...addresses)
+  return {
+    leaseTime: seconds(leaseSeconds),
+    // RFC 2131 §4.4.5: T1 and T2 where the client does not choose them itself.
+    renewalTime: seconds(Math.floor(leaseSeconds / 2)),
+    rebindingTime: seconds(Math.floor((leaseSeconds * 7) / 8)),
+    subnetMask: addressBytes(toText(maskOf(prefix))),
+    broadcast: addressBytes(toText(first + 2 ** (32 - prefix) - 1)),
+    router: gateway === undefined ? undefined : addressBytes(gateway),
+    dns: orNothing(dns),
+    ntp: orNothing(ntp),
+    domain: domain === undefined ? undefined : latin1(domain),
+  }
+}
+
+function seconds(value: number): Uint8Array {
+  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value)
 }
 
 function invalid(sentence: string): MusterError {

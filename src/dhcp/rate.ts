@@ -1,33 +1,44 @@
-/** Token buckets by hardware address, and one for all. */
-export class PacketRate {
+/** How many packets are taken: token buckets, one for each hardware address and one for all. */
+import { Recent } from './recent.ts'
+
+export class TokenBucket {
   readonly #perSecond: number
   readonly #burst: number
-  readonly #maxClients: number
-  /** In order of last use, so that the first is the one to forget. */
-  readonly #buckets = new Map<string, { tokens: number; atMs: number }>()
+  #tokens: number
+  #atMs = Number.NEGATIVE_INFINITY
 
-  constructor(options: { perSecond: number; burst: number; maxClients: number }) {
-    this.#perSecond = options.perSecond
-    this.#burst = options.burst
-    this.#maxClients = options.maxClients
+  constructor({ perSecond, burst }: { perSecond: number; burst: number }) {
+    this.#perSecond = perSecond
+    this.#burst = burst
+    this.#tokens = burst
   }
 
-  get size(): number {
-    return this.#buckets.size
+  take(nowMs: number): boolean {
+    // A clock that was set back earns nothing.
+    const earned = (Math.max(0, nowMs - this.#atMs) * this.#perSecond) / 1000
+    this.#tokens = Math.min(this.#burst, this.#tokens + earned)
+    this.#atMs = nowMs
+    if (this.#tokens < 1) return false
+    this.#tokens -= 1
+    return true
+  }
+}
+
+export class PacketRate {
+  readonly #options: { perSecond: number; burst: number }
+  readonly #buckets: Recent<TokenBucket>
+
+  constructor(options: { perSecond: number; burst: number; maxClients: number }) {
+    this.#options = options
+    this.#buckets = new Recent(options.maxClients)
   }
 
   take(key: string, nowMs: number): boolean {
-    const bucket = this.#buckets.get(key) ?? { tokens: this.#burst, atMs: nowMs }
-    this.#buckets.delete(key)
-    this.#buckets.set(key, bucket)
-    if (this.#buckets.size > this.#maxClients)
-      this.#buckets.delete(this.#buckets.keys().next().value as string)
-    // A clock that was set back earns nothing.
-    const earned = (Math.max(0, nowMs - bucket.atMs) * this.#perSecond) / 1000
-    bucket.tokens = Math.min(this.#burst, bucket.tokens + earned)
-    bucket.atMs = nowMs
-    if (bucket.tokens < 1) return false
-    bucket.tokens -= 1
-    return true
+    let bucket = this.#buckets.get(key)
+    if (bucket === undefined) {
+      bucket = new TokenBucket(this.#options)
+      this.#buckets.set(key, bucket)
+    }
+    return bucket.take(nowMs)
   }
 }

@@ -20,12 +20,8 @@ export type BootAnswer = {
   pathPrefix?: string
 }
 
-/** What a lease tells a client, beside the address. */
-export type LeaseAnswer = NetworkFacts & {
-  address: string
-  leaseSeconds: number
-  hostName: string | undefined
-}
+/** What a lease tells a client. */
+export type LeaseAnswer = { address: string; hostName: string | undefined; says: NetworkFacts }
 
 export type ReplyFacts = {
   request: DhcpPacket
@@ -42,6 +38,12 @@ const noPrompt = [10, 4, 0, 0x50, 0x58, 0x45]
 /** iPXE's no-pxedhcp: nobody else is going to say something, so it does not wait two seconds for that. */
 const ipxeNoProxy = Uint8Array.of(0xb0, 1, 1)
 
+const typeIs = {
+  offer: Uint8Array.of(messageTypes.offer),
+  ack: Uint8Array.of(messageTypes.ack),
+  nak: Uint8Array.of(messageTypes.nak),
+}
+
 /**
  * A ProxyDHCP answer (PXE 2.1 §2.2): no address, only what to boot. OFFER for a DISCOVER, ACK for anything else.
  * @param binl leave option 43 out, so that the firmware asks port 4011: some UEFI firmware takes its file only there.
@@ -50,7 +52,7 @@ export function proxyReply(facts: ReplyFacts & { boot: BootAnswer; binl: boolean
   const { binl, boot, client, request, server } = facts
   const isDiscover = messageTypeOf(request) === messageTypes.discover
   const found = new Map<number, Uint8Array>([
-    [options.messageType, Uint8Array.of(isDiscover ? messageTypes.offer : messageTypes.ack)],
+    [options.messageType, isDiscover ? typeIs.offer : typeIs.ack],
     [options.serverIdentifier, addressBytes(server)],
     // Without it EDK2 and iPXE take no offer for a proxy's.
     [options.vendorClass, latin1(client.kind === 'http' ? 'HTTPClient' : 'PXEClient')],
@@ -64,12 +66,11 @@ export function proxyReply(facts: ReplyFacts & { boot: BootAnswer; binl: boolean
 export function leaseReply(facts: ReplyFacts & { type: 'offer' | 'ack'; lease: LeaseAnswer }): DhcpPacket {
   const { boot, client, lease, request, server, type } = facts
   const found = new Map<number, Uint8Array>([
-    [options.messageType, Uint8Array.of(messageTypes[type])],
+    [options.messageType, typeIs[type]],
     [options.serverIdentifier, addressBytes(server)],
-    [options.leaseTime, seconds(lease.leaseSeconds)],
-    // RFC 2131 §4.4.5: T1 and T2 where the client does not choose them itself.
-    [options.renewalTime, seconds(Math.floor(lease.leaseSeconds / 2))],
-    [options.rebindingTime, seconds(Math.floor((lease.leaseSeconds * 7) / 8))],
+    [options.leaseTime, lease.says.leaseTime],
+    [options.renewalTime, lease.says.renewalTime],
+    [options.rebindingTime, lease.says.rebindingTime],
   ])
   addNetwork(request, lease, found)
   if (boot !== undefined) {
@@ -90,7 +91,7 @@ export function leaseReply(facts: ReplyFacts & { type: 'offer' | 'ack'; lease: L
 export function informReply(facts: ReplyFacts & { lease: LeaseAnswer }): DhcpPacket {
   const { boot, client, lease, request, server } = facts
   const found = new Map<number, Uint8Array>([
-    [options.messageType, Uint8Array.of(messageTypes.ack)],
+    [options.messageType, typeIs.ack],
     [options.serverIdentifier, addressBytes(server)],
   ])
   addNetwork(request, { ...lease, hostName: undefined }, found)
@@ -102,7 +103,7 @@ export function informReply(facts: ReplyFacts & { lease: LeaseAnswer }): DhcpPac
 export function refusal(facts: Omit<ReplyFacts, 'boot'> & { because: string }): DhcpPacket {
   const { because, request, server } = facts
   const found = new Map<number, Uint8Array>([
-    [options.messageType, Uint8Array.of(messageTypes.nak)],
+    [options.messageType, typeIs.nak],
     [options.serverIdentifier, addressBytes(server)],
     [options.message, latin1(because.slice(0, 120))],
   ])
@@ -118,13 +119,13 @@ export function refusal(facts: Omit<ReplyFacts, 'boot'> & { because: string }): 
 function addNetwork(request: DhcpPacket, lease: LeaseAnswer, found: Map<number, Uint8Array>): void {
   const asked = request.options.get(options.parameterList)
   const isAsked = (code: number) => asked?.includes(code) === true
-  found.set(options.subnetMask, addressBytes(lease.subnetMask))
-  if (lease.router !== undefined) found.set(options.router, addressBytes(lease.router))
-  if (lease.dns.length > 0) found.set(options.dns, addressBytes(...lease.dns))
-  if (isAsked(options.broadcast)) found.set(options.broadcast, addressBytes(lease.broadcast))
-  if (lease.domain !== undefined && isAsked(options.domainName))
-    found.set(options.domainName, latin1(lease.domain))
-  if (lease.ntp.length > 0 && isAsked(options.ntp)) found.set(options.ntp, addressBytes(...lease.ntp))
+  const { broadcast, dns, domain, ntp, router, subnetMask } = lease.says
+  found.set(options.subnetMask, subnetMask)
+  if (router !== undefined) found.set(options.router, router)
+  if (dns !== undefined) found.set(options.dns, dns)
+  if (isAsked(options.broadcast)) found.set(options.broadcast, broadcast)
+  if (domain !== undefined && isAsked(options.domainName)) found.set(options.domainName, domain)
+  if (ntp !== undefined && isAsked(options.ntp)) found.set(options.ntp, ntp)
   if (lease.hostName !== undefined && isAsked(options.hostName))
     found.set(options.hostName, latin1(lease.hostName))
 }
@@ -201,10 +202,6 @@ function raspberryPiVendor(client: DhcpClient): Uint8Array {
 function copy(request: DhcpPacket, found: Map<number, Uint8Array>, code: number): void {
   const value = request.options.get(code)
   if (value !== undefined) found.set(code, value)
-}
-
-function seconds(value: number): Uint8Array {
-  return Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value)
 }
 
 const leastMessageBytes = 576

@@ -9,6 +9,7 @@ import { type Intent, intentOf, messageTypeOf } from './intent.ts'
 import { type Decision, describe, Lessor, type ResponderOptions, silent } from './lessor.ts'
 import { messageName, options } from './options.ts'
 import { type DhcpPacket, latin1 } from './packet.ts'
+import { Recent } from './recent.ts'
 import { proxyReply, type ReplyFacts } from './reply.ts'
 
 export type DhcpMode = 'proxy' | 'server'
@@ -20,11 +21,12 @@ export class Responder {
   readonly #options: ResponderOptions
   readonly #lessor: Lessor
   /** Firmware by hardware address, of the exchange under way: a Pi's REQUEST does not say any more that it is one. */
-  readonly #firmware = new Map<string, { xid: number; client: DhcpClient }>()
+  readonly #firmware: Recent<{ xid: number; client: DhcpClient }>
 
   constructor(options: ResponderOptions) {
     this.#options = options
     this.#lessor = new Lessor(options)
+    this.#firmware = new Recent(options.limits.maxRememberedClients)
   }
 
   /** Takes up the leases of the last run. Call it once, before the first packet. @throws database-failed */
@@ -76,12 +78,11 @@ export class Responder {
     const client = identifyClient(request)
     const { mac } = client
     if (mac === undefined) return client
-    const before = this.#firmware.get(mac)
-    if (client.kind === 'other') return before?.xid === request.xid ? before.client : client
-    this.#firmware.delete(mac)
+    if (client.kind === 'other') {
+      const before = this.#firmware.get(mac)
+      return before?.xid === request.xid ? before.client : client
+    }
     this.#firmware.set(mac, { xid: request.xid, client })
-    if (this.#firmware.size > this.#options.limits.maxRememberedClients)
-      this.#firmware.delete(this.#firmware.keys().next().value as string)
     return client
   }
 }

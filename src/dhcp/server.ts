@@ -15,7 +15,7 @@ import type { Decision } from './lessor.ts'
 import type { DhcpLimits } from './limits.ts'
 import { messageName, messageTypes, options } from './options.ts'
 import { type DhcpPacket, encodePacket, parsePacket } from './packet.ts'
-import { PacketRate } from './rate.ts'
+import { PacketRate, TokenBucket } from './rate.ts'
 import { destinationOf, type Ports, replyLimit } from './reply.ts'
 import { type Arrival, type DhcpMode, type Responder, withMark } from './responder.ts'
 
@@ -87,7 +87,7 @@ class Server implements DhcpServer {
   readonly #ports: Ports
   readonly #now: () => number
   readonly #rate: PacketRate
-  readonly #rateOfAll: PacketRate
+  readonly #rateOfAll: TokenBucket
   readonly #bound: Port[] = []
   /** Where replies leave from, by our address. */
   readonly #senders = new Map<string, Port>()
@@ -116,9 +116,7 @@ class Server implements DhcpServer {
     this.#rate = new PacketRate({
       ...{ perSecond: maxPacketsPerSecondPerClient, burst: maxPacketBurstPerClient, maxClients },
     })
-    this.#rateOfAll = new PacketRate({
-      ...{ perSecond: maxPacketsPerSecond, burst: maxPacketsPerSecond, maxClients: 1 },
-    })
+    this.#rateOfAll = new TokenBucket({ perSecond: maxPacketsPerSecond, burst: maxPacketsPerSecond })
   }
 
   get mode(): DhcpMode {
@@ -195,7 +193,7 @@ class Server implements DhcpServer {
         this.#failed(error, request)
       })
       this.#underWay.add(answer)
-      void answer.finally(() => this.#underWay.delete(answer))
+      void answer.then(() => this.#underWay.delete(answer))
     }
   }
 
@@ -210,7 +208,7 @@ class Server implements DhcpServer {
   /** The packet, or why it is dropped. */
   #admit(bytes: Uint8Array, from: Peer): DhcpPacket | 'rateLimited' | 'malformed' | 'ignored' {
     const nowMs = this.#now()
-    if (!this.#rateOfAll.take('', nowMs)) return 'rateLimited'
+    if (!this.#rateOfAll.take(nowMs)) return 'rateLimited'
     const request = this.#parse(bytes, from)
     if (request === undefined) return 'malformed'
     const mac = macText(request.chaddr)
@@ -259,7 +257,7 @@ class Server implements DhcpServer {
       wanted: wantedAddress(request),
       because,
     }
-    const fields = { mac: macText(request.chaddr), client: client?.what, ...answered }
+    const fields = { mac: client?.mac ?? macText(request.chaddr), client: client?.what, ...answered }
     if (type === undefined) log.debug(fields, `DHCP ${asked} not answered`)
     else log.info(fields, `DHCP ${asked} answered`)
     if (client !== undefined) onAnswer?.({ client, ...answered })
