@@ -4,6 +4,7 @@ import { defaultDhcpLimits } from '../../src/dhcp/limits.ts'
 import { createPools } from '../../src/dhcp/pool.ts'
 import { Responder } from '../../src/dhcp/responder.ts'
 import { createDhcpServer } from '../../src/dhcp/server.ts'
+import { chooseEngine } from '../../src/dhcp/start.ts'
 import { silentLog } from '../../src/log.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { createDhcpLeases } from '../../src/store/dhcp-leases.ts'
@@ -29,6 +30,7 @@ const server = createDhcpServer({
     log: silentLog,
     now: Date.now,
   }),
+  engine: await chooseEngine({ log: silentLog, maxPacketBytes: limits.maxPacketBytes }),
   mode: 'server',
   addresses: [address],
   limits,

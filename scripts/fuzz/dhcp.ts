@@ -11,6 +11,7 @@ import { createPools } from '../../src/dhcp/pool.ts'
 import { destinationOf, replyLimit } from '../../src/dhcp/reply.ts'
 import { type DhcpMode, Responder } from '../../src/dhcp/responder.ts'
 import { createDhcpServer, dhcpPorts } from '../../src/dhcp/server.ts'
+import { chooseEngine } from '../../src/dhcp/start.ts'
 import { errorCodeOf } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
 import { request, vectorBytes, vectorNames } from '../../test/dhcp/world.ts'
@@ -130,8 +131,10 @@ async function expectNextClient(responder: Responder): Promise<void> {
 
 /** A whole server on loopback, asked as a relay asks, because only a relay is answered by an address. */
 async function startLive() {
+  const { maxPacketBytes } = defaultDhcpLimits
   const running = createDhcpServer({
     responder: responderOf(Date.now, loopback),
+    engine: await chooseEngine({ log: silentLog, maxPacketBytes }),
     mode: 'server',
     addresses: [loopback.server],
     ports: livePorts,

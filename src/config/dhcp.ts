@@ -31,6 +31,12 @@ export const dhcpSection = section({
   port: port(67, 'UDP port of the DHCP server; firmware knows no other'),
   clientPort: port(68, 'UDP port of DHCP clients'),
   pxePort: port(4011, 'UDP port that PXE firmware asks for its boot file'),
+  engine: z
+    .enum(['auto', 'dgram', 'batched'])
+    .default('auto')
+    .describe(
+      'How datagrams move: batched system calls (Linux on x64 and arm64), node:dgram, or what this machine can',
+    ),
   pools: z
     .record(z.string(), dhcpPool)
     .default({})

@@ -12,6 +12,7 @@ import { createPools, type Pool } from '../dhcp/pool.ts'
 import { probeServers } from '../dhcp/probe.ts'
 import { Responder } from '../dhcp/responder.ts'
 import { type Answered, createDhcpServer, type DhcpServer } from '../dhcp/server.ts'
+import { chooseEngine } from '../dhcp/start.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Machines } from '../machines/machines.ts'
@@ -37,7 +38,7 @@ export type Dhcp = AsyncDisposable & {
 
 /**
  * Undefined where the configuration leaves it off.
- * @throws MusterError listen-failed, config-invalid, database-failed
+ * @throws MusterError listen-failed, config-invalid, database-failed, engine-unavailable
  */
 export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> {
   const { config, leases, log, machines, now, ports, random } = options
@@ -54,8 +55,10 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
     inUse: createInUse({ waitMs: dhcp.conflictCheckMs }),
     binl: dhcp.binl,
   })
+  const { maxPacketBytes } = limits
+  const engine = await chooseEngine({ engine: dhcp.engine, log, maxPacketBytes })
   const server = createDhcpServer({
-    ...{ responder, addresses, limits, log },
+    ...{ responder, addresses, limits, log, engine },
     // `auto` begins as what hurts nobody.
     mode: dhcp.mode === 'server' ? 'server' : 'proxy',
     yields: dhcp.mode === 'auto',

@@ -1,4 +1,4 @@
-/** What only the batched engine has: its timers, its addresses, its files, and its way out where it cannot be. */
+/** What only the batched engine has: its timers, its files, and its way out where it cannot be. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises'
@@ -6,16 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadLibc } from '../../src/datagram/libc.ts'
 import { errorCodeOf, MusterError } from '../../src/errors.ts'
 import { type Log, silentLog } from '../../src/log.ts'
-import { loadLibc } from '../../src/tftp/engines/batched/libc.ts'
 import { MappedFiles } from '../../src/tftp/engines/batched/mapped-files.ts'
-import {
-  encodeAddress,
-  peerKey,
-  SocketPeer,
-  sourceOf,
-} from '../../src/tftp/engines/batched/socket-address.ts'
 import { Timers } from '../../src/tftp/engines/batched/timers.ts'
 import type { TransferReport } from '../../src/tftp/reports.ts'
 import { startTftpServer } from '../../src/tftp/start.ts'
@@ -74,32 +68,6 @@ describe('deadlines', () => {
     timers.add(0, again)
     timers.run(0)
     expect(runs).toBe(1)
-  })
-})
-
-describe('socket addresses', () => {
-  test.each([
-    ['192.0.2.1', 69, 'IPv4'],
-    ['::', 1, 'IPv6'],
-    ['::1', 65_535, 'IPv6'],
-    ['2001:db8::1:0:0:1', 4011, 'IPv6'],
-    ['2001:db8:1:2:3:4:5:6', 69, 'IPv6'],
-    ['::ffff:192.0.2.1', 69, 'IPv6'],
-    ['fe80::1%7', 69, 'IPv6'],
-  ] as const)('%s port %d comes back as it went', (address, port, family) => {
-    const { address: back, ...rest } = new SocketPeer(encodeAddress(address, port), new Uint8Array(0))
-    expect({ address: back, port: rest.port, family: rest.family }).toEqual({ address, port, family })
-  })
-
-  test('a client is the same one, whether its socket is IPv4’s or carries it', () => {
-    expect(peerKey(encodeAddress('::ffff:192.0.2.1', 69))).toBe(peerKey(encodeAddress('192.0.2.1', 69)))
-    expect(peerKey(encodeAddress('192.0.2.1', 69))).not.toBe(peerKey(encodeAddress('192.0.2.1', 70)))
-    expect(peerKey(encodeAddress('2001:db8::1', 69))).not.toBe(peerKey(encodeAddress('2001:db8::2', 69)))
-  })
-
-  test('control messages that make no sense choose no source address', () => {
-    for (let length = 0; length < 64; length += 1)
-      for (let seed = 0; seed < 20; seed += 1) expect(sourceOf(randomBytes(length)).byteLength).toBe(0)
   })
 })
 

@@ -6,8 +6,8 @@
  *     that address (net/ipv4/route.c: limited broadcasts go by their source address), with or without a default route.
  */
 import { createSocket, type Socket } from 'node:dgram'
-import { MusterError } from '../../errors.ts'
 import type { BindOptions, Engine, Peer, Port } from '../engine.ts'
+import { listenFailed } from './listen-failed.ts'
 
 /** A rack that is switched on sends some hundred packets within a second. */
 const receiveBufferBytes = 1 << 20
@@ -62,20 +62,4 @@ class DgramPort implements Port {
     this.#closed = true
     return new Promise((resolve) => this.#socket.close(resolve))
   }
-}
-
-function listenFailed(options: BindOptions, error: NodeJS.ErrnoException): MusterError {
-  const where = `${options.host}:${options.port}`
-  const reason =
-    error.code === 'EADDRINUSE'
-      ? 'another DHCP server runs on this machine; stop it, or let Muster do without (dhcp.mode: off)'
-      : error.code === 'EACCES'
-        ? 'this user may not open ports below 1024; give the right (docs/ports.md)'
-        : error.code === 'EADDRNOTAVAIL'
-          ? 'this machine has no such address; choose one of its own'
-          : error.message
-  return new MusterError('listen-failed', `UDP ${where} cannot be opened: ${reason}`, {
-    cause: error,
-    details: { host: options.host, port: options.port, reason: error.code },
-  })
 }

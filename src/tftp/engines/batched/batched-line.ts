@@ -1,14 +1,15 @@
 /** A transfer's line on a socket that many share: the client's address in native memory, and a file that may be mapped. */
+
+import type { Libc } from '../../../datagram/libc.ts'
+import { NativeMemory } from '../../../datagram/native-memory.ts'
+import type { Destination } from '../../../datagram/outbox.ts'
+import { type SocketPeer, writeSegmentSize } from '../../../datagram/socket-address.ts'
 import { MusterError } from '../../../errors.ts'
 import type { Blocks, Line, LineOptions } from '../../engine.ts'
 import type { TftpFile } from '../../file.ts'
 import { dataHeaderBytes } from '../../packet.ts'
 import type { BatchSocket } from './batch-socket.ts'
-import type { Libc } from './libc.ts'
 import type { MappedFile, MappedFiles } from './mapped-files.ts'
-import { NativeMemory } from './native-memory.ts'
-import type { Destination } from './outbox.ts'
-import { type SocketPeer, writeSegmentSize } from './socket-address.ts'
 
 export type BatchedLineOptions = LineOptions & {
   libc: Libc

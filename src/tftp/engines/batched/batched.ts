@@ -12,14 +12,15 @@
  */
 import { readSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { Inbox, inboxSlots } from '../../../datagram/inbox.ts'
+import { eventFlags, type Libc, pollIn, unavailable } from '../../../datagram/libc.ts'
+import { NativeMemory } from '../../../datagram/native-memory.ts'
+import type { Headers } from '../../../datagram/outbox.ts'
+import type { SocketPeer } from '../../../datagram/socket-address.ts'
 import type { BindOptions, Engine, LineOptions, Port, Timer } from '../../engine.ts'
+import { dataHeaderBytes, writeDataHeader } from '../../packet.ts'
 import { BatchSocket } from './batch-socket.ts'
-import { Inbox, inboxSlots } from './inbox.ts'
-import { eventFlags, type Libc, pollIn, unavailable } from './libc.ts'
 import { MappedFiles } from './mapped-files.ts'
-import { NativeMemory } from './native-memory.ts'
-import { dataHeaders } from './outbox.ts'
-import type { SocketPeer } from './socket-address.ts'
 import { Timers } from './timers.ts'
 import { Transfers } from './transfers.ts'
 
@@ -42,6 +43,8 @@ const defaults: BatchedOptions = {
   spinMs: availableParallelism() > 1 ? 0.05 : 0,
 }
 
+/** A request has 512 bytes at most; what is longer is cut off, and seen to be too long. */
+const payloadBytes = 576
 /** After that long Node has its turn in any case. */
 const sliceMs = 100
 /** A process that ends stops its threads only between two waits; the owner also ends them by a message. */
@@ -53,7 +56,7 @@ export class BatchedEngine implements Engine {
   readonly #libc: Libc
   readonly #options: BatchedOptions
   readonly #inbox: Inbox
-  readonly #headers: NativeMemory
+  readonly #headers: Headers
   readonly #files: MappedFiles
   readonly #timers = new Timers()
   readonly #receivers: Receiver[] = []
@@ -71,7 +74,7 @@ export class BatchedEngine implements Engine {
   constructor(libc: Libc, options: Partial<BatchedOptions> = {}) {
     this.#libc = libc
     this.#options = { ...defaults, ...options }
-    this.#inbox = new Inbox(libc)
+    this.#inbox = new Inbox(libc, payloadBytes)
     this.#headers = dataHeaders(libc)
     this.#files = new MappedFiles(libc)
     this.#event = libc.eventfd(0, eventFlags)
@@ -250,4 +253,12 @@ export class BatchedEngine implements Engine {
     }
     return { libc: this.#libc, files: this.#files, segments: this.#options.segments, onEnd }
   }
+}
+
+/** All DATA headers, one after the other. */
+function dataHeaders(libc: Libc): Headers {
+  const memory = new NativeMemory(libc, 65_536 * dataHeaderBytes)
+  for (let block = 0; block < 65_536; block += 1)
+    writeDataHeader(memory.bytes, block * dataHeaderBytes, block)
+  return { memory, bytesEach: dataHeaderBytes }
 }

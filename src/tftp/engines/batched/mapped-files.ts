@@ -6,7 +6,7 @@
  * transfer fails; nothing gets a SIGBUS.
  */
 import { fstatSync } from 'node:fs'
-import type { Libc } from './libc.ts'
+import type { Libc } from '../../../datagram/libc.ts'
 
 export type MappedFile = {
   /** 0 for an empty file. */

@@ -1,9 +1,10 @@
 /** The transfers of one shared socket, by their client's address and port. */
+
+import type { Inbox } from '../../../datagram/inbox.ts'
+import { peerKey, type SocketPeer } from '../../../datagram/socket-address.ts'
 import type { BindOptions, LineOptions } from '../../engine.ts'
 import type { BatchSocket } from './batch-socket.ts'
 import { BatchedLine, type BatchedLineOptions } from './batched-line.ts'
-import type { Inbox } from './inbox.ts'
-import { peerKey, type SocketPeer } from './socket-address.ts'
 
 /** After its end a transfer's client may still repeat its last ACK, and may already have asked for the next file: it is no stranger. */
 const rememberedMs = 5000

@@ -3,10 +3,10 @@
  * means is asked of the main thread, and files that are no files on a disk are read there.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import { loadLibc } from '../../../datagram/libc.ts'
 import { createServer } from '../../server.ts'
 import { Counters } from '../../stats.ts'
 import { BatchedEngine } from './batched.ts'
-import { loadLibc } from './libc.ts'
 import { MainThread } from './main-thread.ts'
 import { type FromWorker, type ToWorker, toPlainError, type WorkerData } from './messages.ts'
 

@@ -4,7 +4,7 @@
  *
  * Numbers are those of Linux on x86-64 and arm64, which agree in all that stands here, with glibc and with musl.
  */
-import { MusterError } from '../../../errors.ts'
+import { MusterError } from '../errors.ts'
 
 export type Libc = {
   socket(domain: number, type: number, protocol: number): number
@@ -31,7 +31,7 @@ export const sockets = {
   /** SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK */
   datagram: 2 | 0o2000000 | 0o4000,
   level: { socket: 1, ip: 0, udp: 17, ip6: 41 },
-  option: { sendBuffer: 7, receiveBuffer: 8, sendBufferForce: 32, receiveBufferForce: 33 },
+  option: { reuseAddress: 2, sendBuffer: 7, receiveBuffer: 8, sendBufferForce: 32, receiveBufferForce: 33 },
   ipPacketInfo: 8,
   ip6ReceivePacketInfo: 49,
   ip6PacketInfo: 50,
@@ -87,7 +87,7 @@ export async function loadLibc(): Promise<Libc> {
 export function unavailable(reason: string, cause?: unknown): MusterError {
   return new MusterError(
     'engine-unavailable',
-    `The batched TFTP engine cannot be used: ${reason}`,
+    `Batched system calls cannot be used: ${reason}`,
     cause === undefined ? {} : { cause },
   )
 }

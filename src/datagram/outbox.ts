@@ -4,7 +4,6 @@
  *
  * With UDP_SEGMENT the blocks of a window are one message, which the kernel cuts into datagrams as late as it can.
  */
-import { dataHeaderBytes, writeDataHeader } from '../../packet.ts'
 import { messageBytes, vectorBytes } from './inbox.ts'
 import { errno, type Libc, pollOut } from './libc.ts'
 import { NativeMemory } from './native-memory.ts'
@@ -34,7 +33,6 @@ const stagingBytes = 128 * 1024
 /** UDP_MAX_SEGMENTS of kernels before 6.9, and what one IP packet carries. */
 const segmentsMax = 64
 const segmentedBytesMax = 65_000
-const writableWithinMs = 10
 
 const vectorsAt = messages * messageBytes
 const scratchAt = vectorsAt + vectors * vectorBytes
@@ -42,18 +40,20 @@ const stagingAt = scratchAt + messages * scratchBytes
 const pollAt = stagingAt + stagingBytes
 const timeAt = pollAt + 8
 
-/** All DATA headers, one after the other. */
-export function dataHeaders(libc: Libc): NativeMemory {
-  const memory = new NativeMemory(libc, 65_536 * dataHeaderBytes)
-  for (let block = 0; block < 65_536; block += 1)
-    writeDataHeader(memory.bytes, block * dataHeaderBytes, block)
-  return memory
+/** The headers of blocks 0 to 65 535, one after the other. */
+export type Headers = { memory: NativeMemory; bytesEach: number }
+
+export type OutboxOptions = {
+  /** What stands before a block; without it there are none to send. */
+  headers?: Headers
+  /** How long a full send buffer is waited for, with everything else standing still. */
+  writableWithinMs: number
 }
 
 export class Outbox {
   readonly #libc: Libc
   readonly #fd: number
-  readonly #headers: NativeMemory
+  readonly #options: OutboxOptions
   readonly #memory: NativeMemory
   #messages = 0
   #vectors = 0
@@ -66,10 +66,10 @@ export class Outbox {
   readonly #unreadable: Destination[] = []
   #dropped = 0
 
-  constructor(libc: Libc, fd: number, headers: NativeMemory) {
+  constructor(libc: Libc, fd: number, options: OutboxOptions) {
     this.#libc = libc
     this.#fd = fd
-    this.#headers = headers
+    this.#options = options
     this.#memory = new NativeMemory(libc, timeAt + 16)
   }
 
@@ -110,7 +110,11 @@ export class Outbox {
   }
 
   addBlocks(run: Run, to: Destination): void {
-    const most = to.segments ? Math.min(segmentsMax, Math.floor(segmentedBytesMax / (run.blockBytes + 4))) : 1
+    const { headers } = this.#options
+    if (headers === undefined) throw new Error('blocks were to be sent, and there are no headers for them')
+    const { bytesEach, memory } = headers
+    const eachBytes = run.blockBytes + bytesEach
+    const most = to.segments ? Math.min(segmentsMax, Math.floor(segmentedBytesMax / eachBytes)) : 1
     for (let done = 0; done < run.blocks; ) {
       const blocks = Math.min(most, run.blocks - done)
       const isLast = done + blocks === run.blocks
@@ -124,7 +128,7 @@ export class Outbox {
       if (!this.#hasRoom(2 * blocks, 0)) this.flush()
       const { address, first, blockBytes, lastBytes } = part
       for (let index = 0; index < blocks; index += 1) {
-        this.#vector(this.#headers.address + ((first + index) & 0xffff) * dataHeaderBytes, dataHeaderBytes)
+        this.#vector(memory.address + ((first + index) & 0xffff) * bytesEach, bytesEach)
         this.#vector(address + index * blockBytes, index === blocks - 1 ? lastBytes : blockBytes)
       }
       this.#message(to, 2 * blocks, blocks > 1 ? to.segmentBytes : to.sourceBytes, part)
@@ -184,7 +188,7 @@ export class Outbox {
     u32[pollAt >> 2] = this.#fd
     u32[(pollAt + 4) >> 2] = pollOut
     this.#memory.u64(timeAt, 0)
-    this.#memory.u64(timeAt + 8, writableWithinMs * 1_000_000)
+    this.#memory.u64(timeAt + 8, this.#options.writableWithinMs * 1_000_000)
     return this.#libc.ppoll(address + pollAt, 1, address + timeAt, 0) > 0
   }
 

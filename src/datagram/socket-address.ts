@@ -10,16 +10,16 @@
  */
 import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
-import type { Peer } from '../../engine.ts'
 import { sockets } from './libc.ts'
 
 export const addressBytesMax = 28
 /** One cmsghdr with an in6_pktinfo, padded. */
 export const controlBytesMax = 40
 const controlHeaderBytes = 16
+const nothing = new Uint8Array(0)
 
 /** A client, in the form that goes back to the kernel. */
-export class SocketPeer implements Peer {
+export class SocketPeer {
   readonly address: string
   readonly port: number
   readonly family: 'IPv4' | 'IPv6'
@@ -56,6 +56,7 @@ export function encodeAddress(hostAndZone: string, port: number): Uint8Array {
  * empty when there is none.
  */
 export function sourceOf(control: Uint8Array): Uint8Array {
+  if (control.byteLength === 0) return nothing
   const view = new DataView(control.buffer, control.byteOffset, control.byteLength)
   for (let at = 0; at + controlHeaderBytes <= control.byteLength; ) {
     const length = Number(view.getBigUint64(at, true))
@@ -80,7 +81,7 @@ export function sourceOf(control: Uint8Array): Uint8Array {
     }
     at += padded
   }
-  return new Uint8Array(0)
+  return nothing
 }
 
 /**
@@ -112,7 +113,8 @@ function scopeOf(zone: string): number {
   return networkInterfaces()[zone]?.find((one) => one.family === 'IPv6')?.scopeid ?? 0
 }
 
-const dotted = (raw: Uint8Array, at: number): string => raw.subarray(at, at + 4).join('.')
+const dotted = (raw: Uint8Array, at: number): string =>
+  `${raw[at]}.${raw[at + 1]}.${raw[at + 2]}.${raw[at + 3]}`
 
 /** As node:dgram writes it (RFC 5952, IPv4-mapped with dots, a zone where the address needs one). */
 function colons(raw: Uint8Array): string {

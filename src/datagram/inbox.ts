@@ -10,8 +10,6 @@ import { SocketPeer, sourceOf } from './socket-address.ts'
 export const messageBytes = 64
 export const vectorBytes = 16
 const slots = 64
-/** A request has 512 bytes at most; what is longer is cut off, and seen to be too long. */
-const payloadBytes = 576
 const addressBytes = 32
 const controlBytes = 64
 
@@ -23,11 +21,14 @@ const payloadsAt = controlsAt + slots * controlBytes
 export class Inbox {
   readonly #libc: Libc
   readonly #memory: NativeMemory
-  /** Views of an ACK in each slot: nearly all that arrives is one. */
-  readonly #acks: Uint8Array[]
+  readonly #payloadBytes: number
+  /** Views of four bytes in each slot: nearly all that comes to a TFTP server is an ACK. */
+  readonly #fours: Uint8Array[]
 
-  constructor(libc: Libc) {
+  /** @param payloadBytes a datagram that is longer is cut off: ask for one byte more than is taken, and it is seen to be too long. */
+  constructor(libc: Libc, payloadBytes: number) {
     this.#libc = libc
+    this.#payloadBytes = payloadBytes
     const memory = new NativeMemory(libc, payloadsAt + slots * payloadBytes)
     this.#memory = memory
     for (let slot = 0; slot < slots; slot += 1) {
@@ -41,7 +42,7 @@ export class Inbox {
       memory.u64(vector + 8, payloadBytes)
       this.#reset(slot)
     }
-    this.#acks = Array.from({ length: slots }, (_, slot) => this.#view(slot, 4))
+    this.#fours = Array.from({ length: slots }, (_, slot) => this.#view(slot, 4))
   }
 
   /** How many arrived; `full` of them mean that there may be more. Errors of a UDP socket are about what was sent, and over by now. */
@@ -53,7 +54,7 @@ export class Inbox {
   /** Valid until the slot is released. */
   bytes(slot: number): Uint8Array {
     const length = this.#memory.u32[(slot * messageBytes + 56) >> 2] as number
-    return length === 4 ? (this.#acks[slot] as Uint8Array) : this.#view(slot, length)
+    return length === 4 ? (this.#fours[slot] as Uint8Array) : this.#view(slot, length)
   }
 
   /**
@@ -94,7 +95,7 @@ export class Inbox {
   }
 
   #view(slot: number, length: number): Uint8Array {
-    return new Uint8Array(this.#memory.bytes.buffer, payloadsAt + slot * payloadBytes, length)
+    return new Uint8Array(this.#memory.bytes.buffer, payloadsAt + slot * this.#payloadBytes, length)
   }
 }
 
