@@ -159,6 +159,10 @@ export class Outbox {
     this.#messages = 0
     this.#vectors = 0
     this.#staged = 0
+    if (this.#again.length > 0 || this.#unreadable.length > 0) this.#afterRefusals()
+  }
+
+  #afterRefusals(): void {
     const again = this.#again.splice(0)
     for (const { run, to } of again) this.addBlocks(run, to)
     if (again.length > 0) this.flush()

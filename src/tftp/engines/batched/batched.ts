@@ -11,7 +11,6 @@
  * only between two runs of turns, so whatever may settle one ends a run.
  */
 import { readSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { Inbox, inboxSlots } from '../../../datagram/inbox.ts'
 import { eventFlags, type Libc, pollIn, unavailable } from '../../../datagram/libc.ts'
 import { NativeMemory } from '../../../datagram/native-memory.ts'
@@ -29,19 +28,9 @@ export type BatchedOptions = {
   transferSockets: number
   /** UDP_SEGMENT; off only to measure. */
   segments: boolean
-  /**
-   * How long an answer that should come at once is waited for without sleeping, at most: waking up takes longer than a LAN
-   * does. Only where the last answers took less than twice that, so slow clients cost nothing.
-   */
-  spinMs: number
 }
 
-const defaults: BatchedOptions = {
-  transferSockets: 4,
-  segments: true,
-  // With one processor, spinning only keeps the answer from being made.
-  spinMs: availableParallelism() > 1 ? 0.05 : 0,
-}
+const defaults: BatchedOptions = { transferSockets: 4, segments: true }
 
 /** A request has 512 bytes at most; what is longer is cut off, and seen to be too long. */
 const payloadBytes = 576
@@ -66,9 +55,6 @@ export class BatchedEngine implements Engine {
   #stopped: (() => void) | undefined
   /** Whether a message waits, or a promise may have been settled: neither goes on before Node has its turn. */
   #yields = false
-  #lastWorkMs = 0
-  /** Smoothed time from one turn with work to the next. */
-  #gapMs = 1
 
   /** @throws engine-unavailable */
   constructor(libc: Libc, options: Partial<BatchedOptions> = {}) {
@@ -169,40 +155,31 @@ export class BatchedEngine implements Engine {
     const startedMs = this.now()
     this.#yields = false
     for (let waitMs = 0; ; ) {
-      const worked = this.#turn(waitMs)
+      this.#turn(waitMs)
       const nowMs = this.now()
       if (this.#yields || nowMs - startedMs > sliceMs) return
-      if (worked) {
-        this.#gapMs += (Math.min(1, nowMs - this.#lastWorkMs) - this.#gapMs) / 8
-        this.#lastWorkMs = nowMs
-      }
-      const { spinMs } = this.#options
-      const spins = this.#gapMs < 2 * spinMs && nowMs - this.#lastWorkMs < spinMs
-      waitMs = spins ? 0 : Math.min(longestWaitMs, this.#timers.nextAtMs - nowMs)
+      waitMs = Math.min(longestWaitMs, this.#timers.nextAtMs - nowMs)
     }
   }
 
-  /** Waits so long for something, and does it; gives whether there was anything to do. */
-  #turn(waitMs: number): boolean {
+  /** Waits so long for something, and does it. */
+  #turn(waitMs: number): void {
     const pending = this.#afterTurn.length > 0
     const ready = this.#wait(pending ? 0 : waitMs)
-    let received = 0
     if (ready > 0) {
       const { u16 } = this.#poll
       if (u16[3] !== 0) this.#clearEvent()
       for (let index = 0; index < this.#receivers.length; index += 1)
-        if (u16[(index + 1) * 4 + 3] !== 0) received += this.#receive(this.#receivers[index] as Receiver)
+        if (u16[(index + 1) * 4 + 3] !== 0) this.#receive(this.#receivers[index] as Receiver)
     }
-    const isDue = this.#timers.run(this.now())
-    if (isDue) this.#yields = true
+    if (this.#timers.run(this.now())) this.#yields = true
     const after = this.#afterTurn
     this.#afterTurn = []
     for (const act of after) act()
     for (const { socket } of this.#receivers) if (!socket.outbox.isEmpty) socket.outbox.flush()
-    return received > 0 || isDue || after.length > 0
   }
 
-  #receive({ socket, receive }: Receiver): number {
+  #receive({ socket, receive }: Receiver): void {
     let all = 0
     for (;;) {
       const count = this.#inbox.receive(socket.fd)
@@ -210,7 +187,7 @@ export class BatchedEngine implements Engine {
       this.#inbox.release(count)
       all += count
       // One more call at most: the transfers that were just told should send before much more is heard.
-      if (count < inboxSlots || all > inboxSlots) return all
+      if (count < inboxSlots || all > inboxSlots) return
     }
   }
 

@@ -6,7 +6,7 @@ import type { TftpLimits } from '../../limits.ts'
 import type { Refusal, TransferReport } from '../../reports.ts'
 
 export type WorkerData = { limits: TftpLimits; counters: SharedArrayBuffer; engine: EngineSettings }
-export type EngineSettings = { transferSockets?: number; segments?: boolean; spinMs?: number }
+export type EngineSettings = { transferSockets?: number; segments?: boolean }
 
 /** An error as data: what `structuredClone` keeps of one loses its code. */
 export type PlainError = {
