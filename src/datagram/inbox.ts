@@ -45,9 +45,9 @@ export class Inbox {
     this.#fours = Array.from({ length: slots }, (_, slot) => this.#view(slot, 4))
   }
 
-  /** How many arrived; `full` of them mean that there may be more. Errors of a UDP socket are about what was sent, and over by now. */
-  receive(fd: number): number {
-    const count = this.#libc.recvmmsg(fd, this.#memory.address, slots, 0, 0)
+  /** How many arrived; `most` of them mean that there may be more. Errors of a UDP socket are about what was sent, and over by now. */
+  receive(fd: number, most = slots): number {
+    const count = this.#libc.recvmmsg(fd, this.#memory.address, most, 0, 0)
     return count < 0 ? 0 : count
   }
 

@@ -77,6 +77,11 @@ export class Outbox {
     return this.#messages === 0
   }
 
+  /** Messages that wait for a flush. */
+  get waiting(): number {
+    return this.#messages
+  }
+
   /** Datagrams that the kernel did not take; UDP may lose them. */
   get dropped(): number {
     return this.#dropped
