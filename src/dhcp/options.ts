@@ -137,11 +137,13 @@ export function optionText(code: number, value: Uint8Array): string {
   }
 }
 
+const isPrintable = /^[ -~]*$/
+
 /** Printable ASCII; everything else is a `?`. */
 export function printableText(bytes: Uint8Array): string {
-  let text = ''
-  for (const byte of bytes) text += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?'
-  return text
+  // At once, and not character by character: each packet of firmware has such a text.
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+  return isPrintable.test(text) ? text : text.replace(/[^ -~]/g, '?')
 }
 
 function hex(value: Uint8Array): string {

@@ -91,7 +91,9 @@ class Server implements DhcpServer {
   readonly #bound: Port[] = []
   /** Where replies leave from, by our address. */
   readonly #senders = new Map<string, Port>()
-  readonly #underWay = new Set<Promise<void>>()
+  /** Answers under way, and what to do when there is none any more. */
+  #underWay = 0
+  readonly #quiet = Promise.withResolvers<void>()
   #mode: DhcpMode
   readonly #ignored = new Set<string>()
   #stopped = false
@@ -164,7 +166,7 @@ class Server implements DhcpServer {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true
     await Promise.all(this.#bound.map((port) => port.close()))
-    await Promise.all(this.#underWay)
+    if (this.#underWay > 0) await this.#quiet.promise
   }
 
   async #bind(host: string, port: number, arrivals: readonly Arrival[]): Promise<Port> {
@@ -188,13 +190,7 @@ class Server implements DhcpServer {
       this.#stats[request] += 1
       return
     }
-    for (const arrival of arrivals) {
-      const answer = this.#answer(request, from, arrival, at).catch((error: unknown) => {
-        this.#failed(error, request)
-      })
-      this.#underWay.add(answer)
-      void answer.then(() => this.#underWay.delete(answer))
-    }
+    for (const arrival of arrivals) void this.#answer(request, from, arrival, at)
   }
 
   #failed(error: unknown, request: DhcpPacket): void {
@@ -228,6 +224,17 @@ class Server implements DhcpServer {
   }
 
   async #answer(request: DhcpPacket, from: Peer, arrival: Arrival, at: Port): Promise<void> {
+    this.#underWay += 1
+    try {
+      await this.#tryAnswer(request, from, arrival, at)
+    } catch (error) {
+      this.#failed(error, request)
+    }
+    this.#underWay -= 1
+    if (this.#stopped && this.#underWay === 0) this.#quiet.resolve()
+  }
+
+  async #tryAnswer(request: DhcpPacket, from: Peer, arrival: Arrival, at: Port): Promise<void> {
     const decision = await this.#options.responder.decide(request, this.#mode, arrival)
     // Port 4011 is asked from an address: the answer goes back the same way, also where ciaddr says another one.
     if (decision.reply !== undefined) {
