@@ -42,11 +42,15 @@ export async function run(args: string[] = []): Promise<void> {
 }
 
 /** What keeps us from more: the numbers say which side had no processor left, or that nobody was short of one. */
-function bound(_: Case, [ours]: readonly Row[]): string {
+function bound({ clients, windowsize }: Case, [ours]: readonly Row[]): string {
   if (ours === undefined) return ''
   const serverCpu = (ours.cpuSecondsPerGb * ours.median) / 1000
   if (ours.loadCpu > 0.9) return 'The load program had no processor time left: it is the bound.'
   if (serverCpu > 0.85)
     return 'Our thread had no processor time left: nearly all of it is the kernel sending one packet after the other.'
-  return `Neither side was short of processor time (ours ${serverCpu.toFixed(2)}, the load ${ours.loadCpu.toFixed(2)} of one each): the bound is how long a sleeping side takes to wake up.`
+  const each =
+    clients * windowsize === 1
+      ? ' A block is one packet and its answer, so each waits for both, and for the 2 µs of our JavaScript between them.'
+      : ''
+  return `Neither side was short of processor time (ours ${serverCpu.toFixed(2)}, the load ${ours.loadCpu.toFixed(2)} of one each): the bound is how long a sleeping side takes to wake up.${each}`
 }
