@@ -22,6 +22,7 @@ import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { answerError } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
+import { ResponseInTitleCase } from './field-names.ts'
 import { type Content, serveContent } from './serve-content.ts'
 
 /** What the plane asks of the deciders. Undefined: there is no such thing. */
@@ -46,6 +47,7 @@ export function createFirmwarePlane(options: {
 }): FastifyInstance {
   const { deciders, limits, log } = options
   const app = fastify({
+    http: { ServerResponse: ResponseInTitleCase },
     requestTimeout: limits.requestTimeoutMs,
     // A client that takes nothing for so long gives its connection up.
     connectionTimeout: 2 * limits.requestTimeoutMs,
