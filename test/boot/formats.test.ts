@@ -196,6 +196,11 @@ describe('a FIT of the agent', () => {
       expect(Buffer.from(hash ?? []).toString('hex')).toBe(createHash('sha256').update(content).digest('hex'))
     }
   })
+  test('has nothing behind the kernel that U-Boot would overwrite when it moves it up to the next 2 MiB', async () => {
+    const bytes = await buffer((await open()).stream())
+    expect(bytes.indexOf(initramfs)).toBeGreaterThan(0)
+    expect(bytes.indexOf(kernel)).toBeGreaterThan(bytes.indexOf(initramfs))
+  })
   test('is the same in pieces of any size, as TFTP and Range ask for it', async () => {
     const file = await open()
     const whole = await buffer(file.stream())
@@ -224,7 +229,7 @@ describe('a FIT of the agent', () => {
       expect(text).toMatch(/Default Configuration: +'muster'/)
       expect(text).toContain(createHash('sha256').update(kernel).digest('hex'))
       const out = join(folder, 'kernel.out')
-      execFileSync(dumpimage as string, ['-T', 'flat_dt', '-p', '0', '-o', out, join(folder, 'agent.itb')])
+      execFileSync(dumpimage as string, ['-T', 'flat_dt', '-p', '1', '-o', out, join(folder, 'agent.itb')])
       expect(readFileSync(out).equals(kernel)).toBe(true)
     },
   )

@@ -28,14 +28,16 @@ export function encodeFit(options: {
     children: {
       images: {
         properties: {},
+        // The initramfs first: U-Boot moves an arm64 kernel up to the next 2 MiB before it takes the initramfs out (boot/bootm.c,
+        // bootm_load_os; arch/arm/lib/image.c), over whatever follows the kernel. Run: with the kernel first, an initramfs that is no archive.
         children: {
+          ...(initramfs === undefined
+            ? {}
+            : { initramfs: imageNode(initramfs, { description: 'initramfs', type: 'ramdisk', ...shared }) }),
           kernel: imageNode(kernel, {
             ...{ description: 'kernel', type: 'kernel_noload', ...shared },
             ...{ load: 0, entry: 0 },
           }),
-          ...(initramfs === undefined
-            ? {}
-            : { initramfs: imageNode(initramfs, { description: 'initramfs', type: 'ramdisk', ...shared }) }),
         },
       },
       configurations: {
