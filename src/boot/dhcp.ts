@@ -5,6 +5,7 @@
  *     iPXE, any                the first script, by HTTP where its build can, else by TFTP; never a loader again
  *     PXE ROM of a BIOS, UEFI  an iPXE that was built for it, by TFTP
  *     UEFI HTTP Boot           the agent itself, as one UEFI executable; no iPXE between
+ *     U-Boot's UEFI            the agent itself, by TFTP: iPXE hangs there
  *     U-Boot                   the name that its scripts ask for, and this server for the rest
  *     Raspberry Pi             this server: the boot ROM asks for names of its own
  */
@@ -35,6 +36,12 @@ const table: Readonly<Record<ClientKind, Partial<Record<Platform | 'any', Row>>>
   'u-root': {},
   other: {},
 }
+
+/**
+ * iPXE for arm64 hangs under U-Boot at its first prompt: it naps until an interrupt (wfi), and U-Boot has none for it (run: U-Boot
+ * 2025.01 with Debian 13's iPXE). The agent as one executable starts there. What U-Boot calls UEFI on other processors was not tried.
+ */
+const unifiedByTftp = tftp('agent-arm64.efi')
 
 /** iPXE without HTTP, as some ROMs of network cards are. */
 const scriptByTftp = tftp('autoexec.ipxe')
@@ -69,6 +76,7 @@ const tftpPort = 69
 
 function rowOf(client: DhcpClient): Row | undefined {
   if (client.kind === 'ipxe' && client.ipxe?.http === false) return scriptByTftp
+  if (client.uBoot === true && client.platform === 'uefi-arm64') return unifiedByTftp
   const rows = table[client.kind]
   return rows[client.platform] ?? rows.any
 }

@@ -6,7 +6,7 @@
  *     60 "U-Boot…"              U-Boot, its script pass
  *     97 RPi4 RPi5 44×16,       Raspberry Pi boot ROM or EEPROM; it says PXEClient:Arch:00000 like a PC
  *       or 93 = 41, or the OUI
- *     60 "PXEClient…"           a PXE ROM, or U-Boot's UEFI pass
+ *     60 "PXEClient…"           a PXE ROM; with 94 = 1.0.0 U-Boot's UEFI pass
  *     60 "PXE UROOT"            u-root's pxeboot
  *     else                      an operating system, a loader's own client: not ours
  */
@@ -28,6 +28,8 @@ export type DhcpClient = {
   because: string[]
   /** iPXE: what this build can load by (option 175). A build that says nothing can do everything. */
   ipxe?: { http: boolean; version: string | undefined }
+  /** PXE: it is U-Boot that asks for a UEFI executable. */
+  uBoot?: true
   /** Raspberry Pi: 3 for the boot ROM, 4 and 5 for the EEPROM; undefined where only the address tells that it is one. */
   model?: 3 | 4 | 5 | undefined
 }
@@ -68,7 +70,10 @@ export function identifyClient(packet: DhcpPacket): DhcpClient {
         ...pi,
       },
     )
-  if (vendorClass?.startsWith('PXEClient') === true) return client('pxe', `PXE firmware (${named})`)
+  if (vendorClass?.startsWith('PXEClient') === true) {
+    if (isUBoot(packet, because)) return client('pxe', `U-Boot, its UEFI (${named})`, { uBoot: true })
+    return client('pxe', `PXE firmware (${named})`)
+  }
   if (vendorClass === 'PXE UROOT') return client('u-root', "u-root's pxeboot")
   return client(
     'other',
@@ -109,6 +114,14 @@ function ipxeOf(packet: DhcpPacket, because: string[]): DhcpClient['ipxe'] {
     http: tags.get(ipxeHttpFeature)?.[0] === 1,
     version: version?.length === 3 ? Array.from(version).join('.') : undefined,
   }
+}
+
+/** U-Boot has no UNDI and says so: type 1, version 0.0 (net/bootp.c, option 94). EDK2 says 3.0, iPXE 2.1 and 3.10. */
+function isUBoot(packet: DhcpPacket, because: string[]): boolean {
+  const value = packet.options.get(options.clientInterface)
+  if (value?.length !== 3 || value[0] !== 1 || value[1] !== 0 || value[2] !== 0) return false
+  because.push('no UNDI (option 94), as only U-Boot says')
+  return true
 }
 
 function raspberryPiOf(

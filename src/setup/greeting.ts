@@ -91,7 +91,10 @@ function lowPortLines(port: number): string[] {
   ]
 }
 
-/** RFC 4578 architectures: 0 BIOS, 7 and 9 UEFI x64, 11 UEFI arm64, 16 and 19 UEFI HTTP Boot. iPXE is known by option 175. */
+/**
+ * RFC 4578 architectures: 0 BIOS, 7 and 9 UEFI x64, 11 UEFI arm64, 16 and 19 UEFI HTTP Boot, 22 U-Boot arm64. iPXE is known by option
+ * 175; U-Boot's UEFI, where iPXE hangs, by option 94 (dhcp/client.ts).
+ */
 export function dnsmasqLines(host: string, firmwarePort: number): string[] {
   const http = `http://${reachableHost({ advertise: host, serverAddress: host })}:${firmwarePort}/boot`
   return [
@@ -102,10 +105,14 @@ export function dnsmasqLines(host: string, firmwarePort: number): string[] {
     'dhcp-match=set:arm64,option:client-arch,11',
     'dhcp-match=set:http64,option:client-arch,16',
     'dhcp-match=set:httparm64,option:client-arch,19',
+    'dhcp-match=set:uboot64,option:client-arch,22',
+    'dhcp-match=set:uboot,94,01:00:00',
     `dhcp-boot=tag:ipxe,${http}/autoexec.ipxe`,
     `dhcp-boot=tag:!ipxe,tag:bios,undionly.kpxe,muster,${host}`,
     `dhcp-boot=tag:!ipxe,tag:efi64,ipxe-amd64.efi,muster,${host}`,
-    `dhcp-boot=tag:!ipxe,tag:arm64,ipxe-arm64.efi,muster,${host}`,
+    `dhcp-boot=tag:!ipxe,tag:!uboot,tag:arm64,ipxe-arm64.efi,muster,${host}`,
+    `dhcp-boot=tag:uboot,tag:arm64,agent-arm64.efi,muster,${host}`,
+    `dhcp-boot=tag:uboot64,boot.scr.uimg,muster,${host}`,
     'dhcp-option-force=tag:http64,60,HTTPClient',
     `dhcp-boot=tag:http64,${http}/agent-amd64.efi`,
     'dhcp-option-force=tag:httparm64,60,HTTPClient',

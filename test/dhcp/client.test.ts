@@ -61,6 +61,14 @@ describe('which firmware a packet comes from', () => {
     expect(identifyClient(packet)).toMatchObject({ kind: 'http', platform })
   })
 
+  test("U-Boot's UEFI pass is told from EDK2 by option 94, where it says that it has no UNDI", () => {
+    expect(identifyClient(vector('uboot-arm64-5-67-type1')).uBoot).toBe(true)
+    expect(identifyClient(vector('ovmf-full-0-67-type1')).uBoot).toBeUndefined()
+    const arm64 = { 60: pxeClass('00011'), 93: [0, 11] }
+    expect(identifyClient(discover({ ...arm64, 94: [1, 3, 0] })).uBoot).toBeUndefined()
+    expect(identifyClient(discover({ ...arm64, 94: [1, 0] })).uBoot).toBeUndefined()
+  })
+
   test('several architectures in option 93: the first that is known counts', () => {
     expect(identifyClient(discover({ 60: 'PXEClient', 93: [0, 200, 0, 7] })).platform).toBe('uefi-x64')
   })

@@ -214,7 +214,7 @@ describe("a server's answer", () => {
       ...{ type: 'OFFER', yiaddr: '10.9.0.50', siaddr: server, file: 'boot.scr.uimg' },
       options: [`54 ${server}`, ...times, ...network],
     })
-    expect(await served('uboot-arm64-5-67-type1')).toMatchObject({ file: 'ipxe-arm64.efi' })
+    expect(await served('uboot-arm64-5-67-type1')).toMatchObject({ file: 'agent-arm64.efi' })
   })
 
   test('a plain DHCP client and u-root get an address, and nothing to boot', async () => {
