@@ -72,6 +72,7 @@ const dataPackages: Record<string, readonly string[]> = {
     'usr/share/OVMF/OVMF_CODE_4M.fd',
     'usr/share/OVMF/OVMF_CODE_4M.secboot.fd',
     'usr/share/OVMF/OVMF_VARS_4M.fd',
+    'usr/share/OVMF/OVMF_VARS_4M.ms.fd',
   ],
   'u-boot': ['usr/lib/u-boot/qemu_arm64/u-boot.bin'],
 }

@@ -1,7 +1,9 @@
 /** One machine of a lab, from its firmware's first packet until it joined. */
 import { bootWholly, type WholeBoot, type WholeBootOptions } from '../support/whole-boot.ts'
 import { documentedDhcpLines } from './dhcp-lines.ts'
-import { makeBridge, startDnsmasq } from './network.ts'
+import { makeBridge, serverAddress, startDnsmasq } from './network.ts'
+
+export const labMac = '52:54:00:77:00:01'
 
 /** A server that machines of the bridge reach, on the ports that firmware knows. */
 export const labSettings = {
@@ -14,9 +16,18 @@ export const labSettings = {
   'tftp.enabled': 'true',
 }
 
+/** Muster's own DHCP, and nobody else's. */
+const ownDhcpSettings = {
+  'dhcp.mode': 'server',
+  'dhcp.addresses': serverAddress,
+  'dhcp.pools': JSON.stringify({
+    '10.77.0.0/24': { range: '10.77.0.150-10.77.0.199', gateway: serverAddress, leaseSeconds: 600 },
+  }),
+}
+
 export type Join = Omit<WholeBootOptions, 'network' | 'print'> & {
-  /** dnsmasq's boot lines; those of docs/dhcp.md by default. */
-  dhcp?: string[]
+  /** dnsmasq's boot lines, those of docs/dhcp.md by default; `own`: Muster's own DHCP in mode `server`. */
+  dhcp?: string[] | 'own'
   /** What the console must have said on the way, in this order: which road the machine took. */
   road: readonly (string | RegExp)[]
 }
@@ -33,14 +44,15 @@ export async function joins(options: Join): Promise<WholeBoot> {
 export async function boots(options: Omit<Join, 'road'>): Promise<WholeBoot> {
   const { dhcp = documentedDhcpLines(), settings, ...rest } = options
   const [tap] = makeBridge(1)
-  await using _dhcp = await startDnsmasq(dhcp)
+  await using stack = new AsyncDisposableStack()
+  if (dhcp !== 'own') stack.use(await startDnsmasq(dhcp))
   return await bootWholly({
-    mac: '52:54:00:77:00:01',
+    mac: labMac,
     timeoutMs: 400_000,
     // `LAB_CONSOLE=1 npm run lab -- SCENARIO` shows what a person at the machine would see.
     showConsole: process.env['LAB_CONSOLE'] === '1',
     ...rest,
-    settings: { ...labSettings, ...settings },
+    settings: { ...labSettings, ...(dhcp === 'own' ? ownDhcpSettings : {}), ...settings },
     network: { kind: 'tap', name: tap as string },
     print: console.log,
   })

@@ -3,8 +3,10 @@ import type { Scenarios } from './scenario.ts'
 import { arm64Scenarios } from './scenarios/arm64.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
+import { grubScenarios } from './scenarios/grub.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
 import { secureBootScenarios } from './scenarios/secure-boot.ts'
+import { uBootScenarios } from './scenarios/u-boot.ts'
 import { uRootScenarios } from './scenarios/u-root.ts'
 import { uefiScenarios } from './scenarios/uefi.ts'
 
@@ -12,6 +14,8 @@ export const scenarios: Scenarios = {
   ...biosScenarios,
   ...dhcpScenarios,
   ...uefiScenarios,
+  ...grubScenarios,
+  ...uBootScenarios,
   ...raspberryPiScenarios,
   ...uRootScenarios,
   ...secureBootScenarios,

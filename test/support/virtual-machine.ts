@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EventEmitter, once } from 'node:events'
 import { type FirmwareKind, type FirmwareRow, firmwareKinds } from './firmware-kinds.ts'
+import { type OutgoingFrames, standBehindCard } from './outgoing-frames.ts'
 import { dataFile, skipReason, tool } from './tools.ts'
 
 export type VirtualMachine = AsyncDisposable & {
@@ -44,7 +45,13 @@ export type VirtualMachineOptions = {
   direct?: { kernel: string; initrd: string; append: string }
   /** QEMU's network card. */
   card?: 'virtio-net-pci' | 'e1000' | 'e1000e'
+  /** What a person types on the serial console, in this order, each once the console has said `at`. */
+  typed?: readonly Typed[]
+  /** What becomes of each Ethernet frame that the machine sends. */
+  outgoing?: (frame: Buffer) => Buffer
 }
+
+export type Typed = { at: string; text: string }
 
 const consoleCharsMax = 4_000_000
 
@@ -59,6 +66,7 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
     serial === undefined ? [] : [`serial=${serial}`],
   ].flat()
   // Under UEFI the order of boot devices is told by `bootindex`; the option ROM would bring iPXE's driver in front of the firmware's.
+  const frames = options.outgoing === undefined ? undefined : standBehindCard(options.outgoing)
   const nic = firmware.driver === 'firmware' ? `${card},romfile=,bootindex=0` : card
   const child = spawn(
     qemu,
@@ -78,8 +86,9 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
         '-netdev',
         network.kind === 'user'
           ? `user,id=net0,bootfile=${network.bootUrl}`
-          : `tap,id=net0,ifname=${network.name},script=no,downscript=no`,
+          : `tap,id=net0,ifname=${network.name},script=no,downscript=no${frames === undefined ? '' : ',vnet_hdr=off'}`,
       ],
+      ...(frames?.qemuArguments ?? []),
       ['-device', `${nic},netdev=net0,mac=${mac}`],
       ...(smbios.length === 0 ? [] : [['-smbios', `type=1,${smbios.join(',')}`]]),
       ...(clock === undefined ? [] : [['-rtc', `base=${clock}`]]),
@@ -87,9 +96,9 @@ export function startVirtualMachine(options: VirtualMachineOptions): VirtualMach
         ? []
         : [['-kernel', direct.kernel, '-initrd', direct.initrd, '-append', direct.append]]),
     ].flat(),
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['pipe', 'pipe', 'pipe'] },
   )
-  return watch(child)
+  return watch(child, options.typed ?? [], frames)
 }
 
 function firmwareArguments(row: FirmwareRow, options: VirtualMachineOptions): string[][] {
@@ -117,14 +126,16 @@ function found(path: string, { about, data = '' }: FirmwareRow): string {
   return file
 }
 
-function watch(child: ChildProcess): VirtualMachine {
+function watch(child: ChildProcess, typed: readonly Typed[], frames?: OutgoingFrames): VirtualMachine {
   const lines = new EventEmitter()
+  const type = createTyping(typed, (keys) => child.stdin?.write(keys))
   let text = ''
   let rest = ''
   const hear = (chunk: Buffer) => {
     // Firmware moves its cursor about; only what a person would read is kept.
     const plain = chunk.toString('latin1').replace(/\x1b\[[0-9;?]*[A-Za-z]|\x1b[c78]|\r/g, '')
     text = (text + plain).slice(-consoleCharsMax)
+    type(plain)
     const parts = (rest + plain).split('\n')
     rest = parts.pop() ?? ''
     for (const line of parts) lines.emit('line', line)
@@ -142,6 +153,24 @@ function watch(child: ChildProcess): VirtualMachine {
     async [Symbol.asyncDispose]() {
       if (child.exitCode === null) child.kill('SIGKILL')
       await exited
+      await frames?.[Symbol.asyncDispose]()
     },
+  }
+}
+
+/** Calls `press` with each text once what it waits for was said, after what the one before waited for. */
+function createTyping(typed: readonly Typed[], press: (keys: string) => void): (said: string) => void {
+  const waiting = [...typed]
+  let unread = ''
+  return (said) => {
+    if (waiting.length === 0) return
+    unread += said
+    for (let [next] = waiting; next !== undefined; [next] = waiting) {
+      const at = unread.indexOf(next.at)
+      if (at < 0) return
+      unread = unread.slice(at + next.at.length)
+      waiting.shift()
+      press(next.text)
+    }
   }
 }

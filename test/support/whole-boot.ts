@@ -24,7 +24,7 @@ export type WholeBootOptions = {
   fault?: string
   network?: VirtualMachineOptions['network']
   /** Its firmware, network card and the like; SeaBIOS by default. */
-  machine?: Pick<VirtualMachineOptions, 'firmware' | 'road' | 'variables' | 'card'>
+  machine?: Pick<VirtualMachineOptions, 'firmware' | 'road' | 'variables' | 'card' | 'typed' | 'outgoing'>
   direct?: VirtualMachineOptions['direct']
   memoryMiB?: number
   mac?: string

@@ -1,6 +1,8 @@
 /** Old PCs: SeaBIOS with a PXE ROM. */
 import { bootWholly } from '../../support/whole-boot.ts'
+import { joins } from '../join.ts'
 import { makeBridge, serverAddress, startDnsmasq } from '../network.ts'
+import { plainRom } from '../plain-rom.ts'
 import type { Scenarios } from '../scenario.ts'
 
 const mac = '52:54:00:77:00:01'
@@ -28,4 +30,23 @@ export const biosScenarios: Scenarios = {
       if (!result.console.includes('tftp://')) throw new Error('the first script did not come by TFTP')
     },
   },
+  'bios-undionly': {
+    about:
+      'SeaBIOS, a PXE ROM that does not say it is iPXE: undionly.kpxe by TFTP on its UNDI, the rest by HTTP',
+    run: () => joins({ ...plainRomMachine, road: undionlyRoad }),
+  },
+  'dhcp-undionly': {
+    about: "the same on Muster's own DHCP, which tells the ROM from the iPXE that runs after it",
+    run: () => joins({ ...plainRomMachine, dhcp: 'own', road: undionlyRoad }),
+  },
 }
+
+const plainRomMachine = { machine: { firmware: 'bios', outgoing: plainRom('undionly.kpxe') } } as const
+/** `[PXE-NBP]` and what UNDI it found are words of undionly.kpxe's; then iPXE starts a second time. */
+const undionlyRoad = [
+  'Filename: undionly.kpxe',
+  /UNDI device is PCI/,
+  'iPXE initialising devices',
+  'starting the boot agent',
+  'muster agent: started',
+]
