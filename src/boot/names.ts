@@ -154,8 +154,8 @@ function parseRaspberryPi(name: string): BootName | undefined {
 }
 
 /**
- * Names that loaders try and that are not meant to be there: shorter prefixes, GRUB's module lists, what a Raspberry Pi probes
- * for. They are no news to anybody.
+ * Names that loaders try and that are not meant to be there: shorter prefixes, GRUB's module lists, shim's own lists of what it revokes
+ * and trusts, what a Raspberry Pi probes for. They are no news to anybody.
  */
 export function isProbe(text: string): boolean {
   const name = text.split('/').at(-1) ?? ''
@@ -163,6 +163,7 @@ export function isProbe(text: string): boolean {
     /(?:^|\/)pxelinux\.cfg\//.test(text) ||
     /^grub\.cfg-/.test(name) ||
     /\/(?:x86_64|arm64)-efi\//.test(text) ||
+    /^(?:revocations(?:_sku|_sbat)?|shim_certificate_\d+)\.efi$/.test(name) ||
     /^(?:bootsig\.bin|autoboot\.txt|recovery\.elf|recover4\.elf|recovery[78]?\.img|dt-blob\.bin|bootcfg\.txt)$/.test(
       name,
     ) ||
