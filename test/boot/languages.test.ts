@@ -49,6 +49,16 @@ const evilGiven: Given[] = [
   { ...unverified, reason: evil, arguments: [evil] } as Given,
 ]
 
+test('a reason is a sentence to the person at the console, in every language', () => {
+  const retired = "rack-7 is retired; 'muster approve rack-7' takes it back"
+  const plain = 'rack-7 is retired, muster approve rack-7 takes it back'
+  const given = { give: 'skip', reason: retired } as const
+  expect(grubScript(given, context)).toContain(`echo 'Muster: ${plain}'`)
+  expect(pxelinuxConfig(given, context)).toContain(`SAY Muster: ${plain};`)
+  expect(uBootCommands(given, context)).toContain(`echo Muster: ${plain}\n`)
+  expect(piConfig({ ...agent, reason: retired } as never)).toContain(plain)
+})
+
 describe('iPXE', () => {
   test('loads the agent with the server’s address and the interface that booted', () => {
     expect(withoutComments(ipxeScript(agent, context))).toBe(`#!ipxe

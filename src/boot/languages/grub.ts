@@ -1,6 +1,6 @@
 /** grub.cfg: GRUB's shell, read line by line while it runs. Files are named below `$prefix`, where GRUB itself came from. */
 import type { Given } from '../firmware.ts'
-import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext } from './template.ts'
+import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext, spoken } from './template.ts'
 
 /**
  * What a GRUB gets that was not built to look for its own machine: it names itself and asks again. `net_default_mac` is
@@ -11,7 +11,7 @@ export function grubFirstScript(): string {
 }
 
 export function grubScript(given: Given, context: ScriptContext): string {
-  const { reason } = given
+  const reason = spoken(given.reason)
   if (given.give === 'skip') return fillTemplate('grub/skip.cfg', encodeGrub, { reason })
   const interfaceArgument = bootInterfaceArgument(context.mac)
   if (given.give === 'unverified') {

@@ -8,10 +8,10 @@
  *   - U-Boot expands `$` and `\` in APPEND (cli_simple_process_macros), and takes what follows `#` in KERNEL for a FIT configuration.
  */
 import type { Given } from '../firmware.ts'
-import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext } from './template.ts'
+import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext, spoken } from './template.ts'
 
 export function pxelinuxConfig(given: Given, context: ScriptContext): string {
-  const { reason } = given
+  const reason = spoken(given.reason)
   if (given.give === 'skip') return fillTemplate('pxelinux/skip.cfg', encodePxelinux, { reason })
   const label = (given.give === 'agent' ? agentLines : unverifiedLines)(given as never)
   const args =

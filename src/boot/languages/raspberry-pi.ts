@@ -4,7 +4,7 @@
  * "EEPROM boot flow", "config.txt").
  */
 import type { Given } from '../firmware.ts'
-import { bootInterfaceArgument, fillTemplate, type ScriptContext } from './template.ts'
+import { bootInterfaceArgument, fillTemplate, type ScriptContext, spoken } from './template.ts'
 
 export const piKernel = 'muster-kernel'
 export const piInitramfs = 'muster-initramfs'
@@ -18,7 +18,7 @@ export function piConfig(
   return fillTemplate(
     'raspberry-pi/config.txt',
     encodePiConfig,
-    { message: given.give === 'agent' ? given.reason : `UNVERIFIED: ${given.reason}` },
+    { message: spoken(given.give === 'agent' ? given.reason : `UNVERIFIED: ${given.reason}`) },
     { kernel: piKernel, initramfsLine: hasInitramfs ? `initramfs ${piInitramfs} followkernel` : '' },
   )
 }

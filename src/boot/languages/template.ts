@@ -41,6 +41,14 @@ export function fillTemplate(
   })
 }
 
+/**
+ * A sentence for a person, in the punctuation that every boot language takes as it is; the encoder comes after it. The reasons are
+ * written for all of Muster: 'muster approve rack-7' takes it back; …
+ */
+export function spoken(sentence: string): string {
+  return sentence.replaceAll(';', ',').replace(/['"`]/g, '')
+}
+
 /** BOOTIF= as pxelinux and iPXE hand it over: hardware type 1, then the address with hyphens. */
 export function bootInterfaceArgument(mac: string | undefined): string {
   return mac === undefined ? '' : `BOOTIF=01-${mac.replaceAll(':', '-')}`

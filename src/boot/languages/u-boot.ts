@@ -5,7 +5,7 @@
 import type { Arch } from '../../protocol/identifiers.ts'
 import type { Given } from '../firmware.ts'
 import { encodeScriptImage } from '../formats/legacy-image.ts'
-import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext } from './template.ts'
+import { bootInterfaceArgument, fillTemplate, plainPath, type ScriptContext, spoken } from './template.ts'
 
 /** `U-Boot.armv8` in its DHCP vendor class, `arm` and `armv8` in its environment; 32-bit ARM says `arm` and `armv7`. */
 export function uBootArchitecture(arch: string, cpu: string): Arch | undefined {
@@ -23,7 +23,7 @@ export function uBootScript(given: Given, context: ScriptContext): Uint8Array {
 
 /** The text inside; what tests read. */
 export function uBootCommands(given: Given, context: ScriptContext): string {
-  const { reason } = given
+  const reason = spoken(given.reason)
   if (given.give === 'skip') return fillTemplate('u-boot/skip.cmd', encodeHush, { reason })
   const agent = given.give === 'agent'
   const fit = agent && given.firmware?.kernelFormat === 'fit'
