@@ -32,8 +32,8 @@ export const grubScenarios: Scenarios = {
   'uefi-grub-secure-boot': {
     about:
       "OVMF with Microsoft's keys and Secure Boot: shim, GRUB and Debian's kernels, locked down, both signed",
-    run: () =>
-      joins({
+    run: async () => {
+      const result = await joins({
         machine: {
           firmware: 'uefi-x64-secure',
           road: 'pxe',
@@ -47,6 +47,11 @@ export const grubScenarios: Scenarios = {
           'Kernel is locked down from EFI Secure Boot',
           'muster agent: started',
         ],
-      }),
+      })
+      // Its settings and its initramfs came by the network, and nobody signed them.
+      const origin = result.events.find(({ kind }) => kind === 'hello')?.data['origin']
+      if (origin !== 'network') throw new Error(`the boot's agentOrigin is ${String(origin)}, not network`)
+      return result
+    },
   },
 }
