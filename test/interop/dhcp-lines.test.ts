@@ -35,8 +35,12 @@ const write = async (name: string, text: string) => {
 }
 describe.each(['dnsmasq', 'isc', 'kea'] as const)('the lines for %s', (server) => {
   test('have a file for every firmware that Muster has one for', () => {
-    const files = [...lines[server].matchAll(/[a-z0-9:/.-]+\.(?:kpxe|efi|ipxe)\b/g)].map(([file]) => file)
+    const files = [...lines[server].matchAll(/[a-z0-9:/.-]+\.(?:kpxe|efi|ipxe|uimg)\b/g)].map(
+      ([file]) => file,
+    )
     expect(files.sort()).toEqual([
+      'agent-arm64.efi',
+      'boot.scr.uimg',
       'http://192.0.2.1:8080/boot/agent-amd64.efi',
       'http://192.0.2.1:8080/boot/agent-arm64.efi',
       'http://192.0.2.1:8080/boot/autoexec.ipxe',
@@ -45,14 +49,13 @@ describe.each(['dnsmasq', 'isc', 'kea'] as const)('the lines for %s', (server) =
       'undionly.kpxe',
     ])
   })
-  test('name each architecture once, and answer HTTP Boot in its own vendor class', () => {
+  test('name each architecture, and answer HTTP Boot in its own vendor class', () => {
     const found = [
-      ...lines[server].matchAll(/(?:client-arch(?:,| = )|== )(0x[0-9a-f]{4}|[0-9a-f]{2}:[0-9a-f]{2}|\d+)/g),
+      ...lines[server].matchAll(/(?:client-arch(?:,| = )|== )(0x[0-9a-f]{4}\b|[0-9a-f]{2}:[0-9a-f]{2}|\d+)/g),
     ]
     // RFC 4578 §2.1 and IANA's registry of processor architecture types.
-    expect(found.map(([, number = '']) => Number(number.replace(/^(..):(..)$/, '0x$1$2')))).toEqual([
-      0, 7, 9, 11, 16, 19,
-    ])
+    const numbers = found.map(([, number = '']) => Number(number.replace(/^(..):(..)$/, '0x$1$2')))
+    expect([...new Set(numbers)].sort((one, other) => one - other)).toEqual([0, 7, 9, 11, 16, 19, 22])
     expect(lines[server].match(/HTTPClient/g)).toHaveLength(2)
   })
 })
@@ -131,6 +134,8 @@ const firmware = [
   ['UEFI x64', 7, 'PXEClient', 'ipxe-amd64.efi'],
   ['UEFI x64 by its other number', 9, 'PXEClient', 'ipxe-amd64.efi'],
   ['UEFI arm64', 11, 'PXEClient', 'ipxe-arm64.efi'],
+  ["U-Boot's UEFI, arm64", 11, 'U-Boot', 'agent-arm64.efi'],
+  ['U-Boot, arm64', 22, 'U-Boot', 'boot.scr.uimg'],
   ['HTTP Boot x64', 16, 'HTTPClient', 'http://192.0.2.1:8080/boot/agent-amd64.efi'],
   ['HTTP Boot arm64', 19, 'HTTPClient', 'http://192.0.2.1:8080/boot/agent-arm64.efi'],
   ['iPXE on UEFI x64', 7, 'iPXE', 'http://192.0.2.1:8080/boot/autoexec.ipxe'],
@@ -140,11 +145,12 @@ const firmware = [
 function discoverOf(index: number): Uint8Array {
   const [, architecture, vendor] = firmware[index]!
   const captured = vector('ovmf-http-2-67-type1')
-  const vendorClass = `${vendor === 'iPXE' ? 'PXEClient' : vendor}:Arch:000${String(architecture).padStart(2, '0')}:UNDI:003000`
+  const vendorClass = `${vendor === 'HTTPClient' ? vendor : 'PXEClient'}:Arch:000${String(architecture).padStart(2, '0')}:UNDI:003000`
   const options = new Map([
     ...captured.options,
     [93, Uint8Array.of(0, architecture)],
     [60, Buffer.from(vendorClass)],
+    ...(vendor === 'U-Boot' ? [[94, Uint8Array.of(1, 0, 0)] as const] : []),
     ...(vendor === 'iPXE' ? [[175, Uint8Array.of(177, 1, 1)] as const] : []),
   ])
   const chaddr = Uint8Array.of(0x52, 0x54, 0, 0, 0, index)
