@@ -28,6 +28,8 @@ const ownDhcpSettings = {
 export type Join = Omit<WholeBootOptions, 'network' | 'print'> & {
   /** dnsmasq's boot lines, those of docs/dhcp.md by default; `own`: Muster's own DHCP in mode `server`. */
   dhcp?: string[] | 'own'
+  /** What lies between the machine's tap and the server's bridge; a plain cable by default. */
+  wire?(tap: string): void
   /** What the console must have said on the way, in this order: which road the machine took. */
   road: readonly (string | RegExp)[]
 }
@@ -42,8 +44,9 @@ export async function joins(options: Join): Promise<WholeBoot> {
 
 /** However it ends. */
 export async function boots(options: Omit<Join, 'road'>): Promise<WholeBoot> {
-  const { dhcp = documentedDhcpLines(), settings, ...rest } = options
+  const { dhcp = documentedDhcpLines(), wire, settings, ...rest } = options
   const [tap] = makeBridge(1)
+  wire?.(tap as string)
   await using stack = new AsyncDisposableStack()
   if (dhcp !== 'own') stack.use(await startDnsmasq(dhcp))
   return await bootWholly({

@@ -10,7 +10,6 @@ export const serverAddress = '10.77.0.1'
 
 /** Must run inside a namespace of its own: it gives addresses to interfaces. */
 export function makeBridge(taps: number): string[] {
-  const ip = required('ip')
   const names = Array.from({ length: taps }, (_, index) => `tap${index}`)
   const commands = [
     'link set lo up',
@@ -23,8 +22,41 @@ export function makeBridge(taps: number): string[] {
     ]),
     'link set br0 up',
   ]
-  for (const command of commands) execFileSync(ip, command.split(' '))
+  for (const command of commands) runIp(command)
   return names
+}
+
+/** Another segment, of interfaces that are there; one that is on a bridge already leaves it. */
+export function addBridge(name: string, members: readonly string[]): void {
+  runIp(`link add ${name} type bridge`)
+  for (const member of members) runIp(`link set ${member} master ${name}`)
+  runIp(`link set ${name} up`)
+}
+
+export type Namespace = { name: string } & Disposable
+
+/** Another machine on our bridges: a network namespace with an interface on each. */
+export function addNamespace(what: string, links: readonly { bridge: string; address: string }[]): Namespace {
+  const name = `muster-${process.pid}-${what}`
+  runIp(`netns add ${name}`)
+  for (const [index, { bridge, address }] of links.entries()) {
+    const [inside, outside] = [`eth${index}`, `v${what}${index}`]
+    for (const command of [
+      `link add ${outside} type veth peer name ${inside} netns ${name}`,
+      `link set ${outside} master ${bridge}`,
+      `link set ${outside} up`,
+      `-n ${name} address add ${address} dev ${inside}`,
+      `-n ${name} link set ${inside} up`,
+      `-n ${name} link set lo up`,
+    ])
+      runIp(command)
+  }
+  return { name, [Symbol.dispose]: () => runIp(`netns delete ${name}`) }
+}
+
+/** @throws Error with what ip says */
+export function runIp(words: string): void {
+  execFileSync(required('ip'), words.split(' '))
 }
 
 /** dnsmasq with addresses only, and the boot lines that `npm start` prints. */
@@ -51,9 +83,14 @@ export async function startDnsmasq(bootLines: string[]): Promise<AsyncDisposable
   }
 }
 
-function required(name: string): string {
+export function required(name: string): string {
   const path = tool(name)
-  if (path === undefined)
-    throw new Error(`${name} is missing: apt-get install ${name === 'ip' ? 'iproute2' : name}`)
+  if (path === undefined) throw new Error(`${name} is missing: apt-get install ${packageOf[name] ?? name}`)
   return path
+}
+
+const packageOf: Readonly<Record<string, string>> = {
+  ip: 'iproute2',
+  dnsmasq: 'dnsmasq-base',
+  nft: 'nftables',
 }

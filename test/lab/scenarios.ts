@@ -4,6 +4,7 @@ import { arm64Scenarios } from './scenarios/arm64.ts'
 import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
 import { grubScenarios } from './scenarios/grub.ts'
+import { lossScenarios } from './scenarios/loss.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
 import { secureBootScenarios } from './scenarios/secure-boot.ts'
 import { uBootScenarios } from './scenarios/u-boot.ts'
@@ -20,4 +21,5 @@ export const scenarios: Scenarios = {
   ...uRootScenarios,
   ...secureBootScenarios,
   ...arm64Scenarios,
+  ...lossScenarios,
 }

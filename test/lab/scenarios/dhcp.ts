@@ -5,9 +5,16 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { tool } from '../../support/tools.ts'
 import { bootWholly, type WholeBoot } from '../../support/whole-boot.ts'
-import { makeBridge, serverAddress } from '../network.ts'
+import {
+  addBridge,
+  addNamespace,
+  makeBridge,
+  type Namespace,
+  required,
+  runIp,
+  serverAddress,
+} from '../network.ts'
 import type { Scenarios } from '../scenario.ts'
 
 const mac = '52:54:00:77:00:11'
@@ -43,7 +50,7 @@ export const dhcpScenarios: Scenarios = {
     about: "the machine's segment has a relay agent and a router; the server is one network away",
     async run() {
       const [tap] = makeBridge(1)
-      addBridge('br1', tap as string)
+      addBridge('br1', [tap as string])
       await using stack = new AsyncDisposableStack()
       const router = stack.use(
         addNamespace('relay', [
@@ -51,8 +58,11 @@ export const dhcpScenarios: Scenarios = {
           { bridge: 'br1', address: '10.78.0.1/24' },
         ]),
       )
-      execFileSync(ip(), ['netns', 'exec', router.name, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward'])
-      execFileSync(ip(), ['route', 'add', '10.78.0.0/24', 'via', '10.77.0.2'])
+      execFileSync(required('ip'), [
+        ...['netns', 'exec', router.name, 'sh', '-c'],
+        'echo 1 > /proc/sys/net/ipv4/ip_forward',
+      ])
+      runIp('route add 10.78.0.0/24 via 10.77.0.2')
       stack.use(await startIn(router, [`--dhcp-relay=10.78.0.1,${serverAddress}`]))
       const result = await boot(tap as string, {
         'dhcp.mode': 'server',
@@ -114,43 +124,12 @@ function expectBeginning({ events }: WholeBoot, pattern: RegExp): void {
   throw new Error(`the boot's timeline does not begin with its DHCP packet: ${first?.kind} ${first?.message}`)
 }
 
-type Namespace = { name: string } & Disposable
-type Link = { bridge: string; address: string }
-
-/** Another machine on our bridges: a network namespace with an interface on each. */
-function addNamespace(what: string, links: readonly Link[]): Namespace {
-  const name = `muster-${process.pid}-${what}`
-  execFileSync(ip(), ['netns', 'add', name])
-  for (const [index, { bridge, address }] of links.entries()) {
-    const [inside, outside] = [`eth${index}`, `v${what}${index}`]
-    for (const command of [
-      `link add ${outside} type veth peer name ${inside} netns ${name}`,
-      `link set ${outside} master ${bridge}`,
-      `link set ${outside} up`,
-      `-n ${name} address add ${address} dev ${inside}`,
-      `-n ${name} link set ${inside} up`,
-      `-n ${name} link set lo up`,
-    ])
-      execFileSync(ip(), command.split(' '))
-  }
-  return { name, [Symbol.dispose]: () => void execFileSync(ip(), ['netns', 'delete', name]) }
-}
-
-function addBridge(name: string, tap: string): void {
-  for (const command of [
-    `link add ${name} type bridge`,
-    `link set ${tap} master ${name}`,
-    `link set ${name} up`,
-  ])
-    execFileSync(ip(), command.split(' '))
-}
-
 async function startIn({ name }: Namespace, settings: readonly string[]): Promise<AsyncDisposable> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-dnsmasq-'))
   const common = ['--no-daemon', '--conf-file=/dev/null', '--user=root', '--port=0', '--pid-file=']
   const leases = `--dhcp-leasefile=${join(folder, 'leases')}`
   const child: ChildProcess = spawn(
-    ip(),
+    required('ip'),
     ['netns', 'exec', name, required('dnsmasq'), ...common, leases, ...settings],
     { stdio: ['ignore', 'inherit', 'pipe'] },
   )
@@ -163,13 +142,4 @@ async function startIn({ name }: Namespace, settings: readonly string[]): Promis
       rmSync(folder, { recursive: true, force: true })
     },
   }
-}
-
-const ip = () => required('ip')
-
-function required(name: string): string {
-  const path = tool(name)
-  if (path === undefined)
-    throw new Error(`${name} is missing: apt-get install ${name === 'ip' ? 'iproute2' : 'dnsmasq-base'}`)
-  return path
 }
