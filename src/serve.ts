@@ -141,6 +141,7 @@ function bootSource(parts: {
     ...{ files, unknown, now },
     advertise: config.advertise,
     agentArguments: config.image.arguments,
+    peers: Object.entries(config.agent.peers).map(([agent, { firmware }]) => ({ agent, firmware })),
     decide: decideFirmware,
     ports: () => ports,
     onActivity: (activity) => machines.noteFirmware(toFirmwareNote(activity)),

@@ -11,23 +11,34 @@ import { claimedTimeMs, verifyPlan, waitForPlan } from './steps/plan.ts'
 import { chooseRelease } from './steps/target.ts'
 import { printable } from './text.ts'
 
+/** What a round knows of the one before it, and tells the next: which server had the session. */
+export type Rounds = { server?: string }
+
 /**
- * Ends in the booted kernel, so it returns only when the server has nothing for this machine.
+ * Ends in the booted kernel, so it returns only when the server has nothing for this machine (`skip`), or nothing yet and there are
+ * others to ask (`elsewhere`: what it waits for).
  * @throws MusterError of the step that failed
  */
-export async function bootOnce(agent: Agent): Promise<{ skip: string }> {
-  const { host, console, reporter, settings } = agent
+export async function bootOnce(
+  agent: Agent,
+  rounds: Rounds = {},
+): Promise<{ skip: string } | { elsewhere: string }> {
+  const { host, console, limits, reporter, settings } = agent
   reporter.attach(undefined)
   const net = await reporter.during('network', () => network(agent))
-  const session = await reporter.during('hello', () => hello(agent, serversToAsk(settings, net.bootHosts)))
+  const servers = serversToAsk(settings, net.bootHosts, rounds.server)
+  const session = await reporter.during('hello', () => hello(agent, servers))
+  rounds.server = session.server
   reporter.attach(session)
   const { reply, server, hardwareIds } = session
   await console.line(`hello: ${reply.name} (${reply.machine}), boot ${reply.boot}, at ${server}`)
   await reporter.flush()
 
-  const answer = await reporter.during('plan', () => waitForPlan(agent, session, net))
+  const patienceMs = servers.length > 1 ? limits.waitElsewhereMs : Number.POSITIVE_INFINITY
+  const answer = await reporter.during('plan', () => waitForPlan(agent, session, net, patienceMs))
   const answeredAtMs = host.now()
   if (answer.status === 'skip') return { skip: answer.reason }
+  if (answer.status === 'wait') return { elsewhere: answer.reason }
 
   const mirrors = [...reply.mirrors, ...settings.config.mirrors]
   const startMs = Math.max(Date.parse(settings.config.timeFloor), claimedTimeMs(answer.envelope) ?? 0)

@@ -15,6 +15,8 @@ export const defaultLimits = {
   /** What a `wait` may ask for. */
   pollLeastSeconds: 1,
   pollMostSeconds: 300,
+  /** Where there are others to ask, one that says `wait` is left for them after so long. */
+  waitElsewhereMs: 300_000,
   /** A transfer slower than this for so long is given up and taken up again. */
   speedBytesPerSecond: 512,
   speedSeconds: 15,

@@ -2,7 +2,7 @@
 import type { Crypto } from '../crypto/crypto.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import { type Agent, type Folders, machineFolders } from './agent.ts'
-import { bootOnce } from './boot.ts'
+import { bootOnce, type Rounds } from './boot.ts'
 import { readSettings } from './config.ts'
 import { createConsole } from './console.ts'
 import type { Host } from './host.ts'
@@ -77,24 +77,34 @@ async function readArch(host: Host): Promise<Agent['arch']> {
 async function rounds(agent: Agent, maxRounds: number): Promise<Ending | undefined> {
   const { host, console, limits, settings } = agent
   const { attempts, fallback } = settings.config.policy.onFailure
+  const known: Rounds = {}
+  let failures = 0
   for (let round = 1; round <= maxRounds; round++) {
     try {
-      const { skip } = await bootOnce(agent)
-      await console.line(`skip: ${printable(skip, 300)}; restarting, so that the firmware goes on`)
+      const end = await bootOnce(agent, known)
+      if ('elsewhere' in end) {
+        await console.line(
+          `approval: not here yet (${printable(end.elsewhere, 300)}); asking the other servers`,
+        )
+        await agent.reporter.flush({ attempts: 2 })
+        continue
+      }
+      await console.line(`skip: ${printable(end.skip, 300)}; restarting, so that the firmware goes on`)
       await agent.reporter.flush({ attempts: 2 })
       await host.sleep(limits.farewellMs)
       return 'restart'
     } catch (error) {
       await tellFailure(agent, error)
     }
-    if (attempts > 0 && round >= attempts && fallback !== 'wait') {
+    failures += 1
+    if (attempts > 0 && failures >= attempts && fallback !== 'wait') {
       const ending = fallback === 'power-off' ? 'power-off' : 'restart'
-      await console.line(`giving up after ${round} rounds, as the policy says: ${fallback}`)
+      await console.line(`giving up after ${failures} rounds, as the policy says: ${fallback}`)
       await host.sleep(limits.farewellMs)
       return ending
     }
     const bounds = { firstMs: limits.roundFirstMs, mostMs: limits.roundMostMs }
-    const delayMs = backoffMs(round, bounds, () => host.random())
+    const delayMs = backoffMs(failures, bounds, () => host.random())
     await console.line(`trying again in ${Math.ceil(delayMs / 1000)} s`)
     if (round < maxRounds) await host.sleep(delayMs)
   }

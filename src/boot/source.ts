@@ -63,6 +63,8 @@ export function createBootSource(options: {
   advertise: string | undefined
   /** Kernel arguments of the boot agent. */
   agentArguments: readonly string[]
+  /** Other servers of the same machines, by the URLs of their planes: https://host:port, http://host:port */
+  peers?: readonly { agent: string; firmware?: string | undefined }[]
   /** Ports that are really listened on. */
   ports: () => { firmware: number; agent: number }
   decide: DecideFirmware
@@ -72,12 +74,14 @@ export function createBootSource(options: {
   /** Called for everything that is given. */
   onActivity?: (activity: FirmwareActivity) => void
 }): BootSource {
-  const { advertise, decide, files, now, ports, unknown } = options
+  const { advertise, decide, files, now, peers = [], ports, unknown } = options
+  const elsewhere = peers.flatMap(({ firmware }) => firmware ?? [])
   const hostFor = (client: BootClient) => reachableHost({ advertise, serverAddress: client.serverAddress })
 
   function contextFor(client: BootClient, mac: string | undefined): ScriptContext {
-    const { agentArguments } = options
-    return { agentArguments, agentUrl: `https://${hostFor(client)}:${ports().agent}`, mac }
+    const own = `https://${hostFor(client)}:${ports().agent}`
+    const agentServers = [own, ...peers.map(({ agent }) => agent)].join(',')
+    return { agentArguments: options.agentArguments, agentServers, elsewhere, mac }
   }
 
   function tell(
@@ -135,7 +139,7 @@ export function createBootSource(options: {
     // By HTTP the next script is asked relative to this one. By TFTP iPXE knows the server as next-server.
     const host = advertise ?? '$' + '{next-server}'
     const base = client.over === 'http' ? '' : `http://${host}:${ports().firmware}/boot/`
-    return inMemory(Buffer.from(ipxeFirstScript(base)))
+    return inMemory(Buffer.from(ipxeFirstScript(base, elsewhere)))
   }
 
   /** What a name leads to, what to call it in the timeline, and whose it is. */

@@ -17,16 +17,17 @@ export type AgentTrust = {
   rootFile: string
   rootVersion: number
   trustedRoot: Uint8Array
-  pin: string
+  /** Of the servers that it may ask. */
+  pins: readonly string[]
   minTargetsVersion?: number
   /** Sentences for whoever builds it: what was taken from the data folder, and what is missing. */
   notes: string[]
 }
 
 type TrustOptions = {
-  config: Pick<Config, 'data' | 'releases'>
+  config: Pick<Config, 'agent' | 'data' | 'releases'>
   root: string | undefined
-  pin: string | undefined
+  pins: readonly string[] | undefined
   origin: AgentOrigin
   policy: Partial<AgentPolicy>
   world: Pick<World, 'crypto' | 'now'>
@@ -40,8 +41,9 @@ export async function agentTrust(options: TrustOptions): Promise<AgentTrust> {
   const { repository } = config.releases
   const data = resolve(config.data)
   const notes: string[] = []
-  const pin = options.pin ?? pinOfDataFolder(data, notes)
-  if (pin === undefined)
+  const peers = Object.values(config.agent.peers).map((peer) => peer.pin)
+  const pins = options.pins ?? pinsOfDataFolder(data, peers, notes)
+  if (pins === undefined)
     return wrongUsage(
       `error: --pin is not given, and the data folder ${data} has no key of an agent plane: the agent would know no server. ` +
         "'muster status' on the server prints the pin; --data names the data folder of a server on this machine",
@@ -65,12 +67,16 @@ export async function agentTrust(options: TrustOptions): Promise<AgentTrust> {
   const isOwn = kept?.roots.some((bytes) => Buffer.compare(bytes, trustedRoot) === 0) === true
   const floor = targetsFloor({ origin, policy, current: isOwn ? kept?.targetsVersion : undefined }, notes)
   return {
-    ...{ rootFile, rootVersion, trustedRoot, pin, notes },
+    ...{ rootFile, rootVersion, trustedRoot, pins, notes },
     ...(floor === undefined ? {} : { minTargetsVersion: floor }),
   }
 }
 
-function pinOfDataFolder(data: string, notes: string[]): string | undefined {
+function pinsOfDataFolder(
+  data: string,
+  peers: readonly string[],
+  notes: string[],
+): readonly string[] | undefined {
   let pin: string | undefined
   try {
     pin = readAgentPlanePin(join(data, 'keys'))
@@ -81,8 +87,10 @@ function pinOfDataFolder(data: string, notes: string[]): string | undefined {
       cause,
     )
   }
-  if (pin !== undefined) notes.push(`note: it knows the server by ${pin}, the key in ${join(data, 'keys')}.`)
-  return pin
+  if (pin === undefined) return undefined
+  const others = peers.length === 0 ? '' : `, and its peers by ${peers.join(', ')}`
+  notes.push(`note: it knows the server by ${pin}, the key in ${join(data, 'keys')}${others}.`)
+  return [pin, ...peers]
 }
 
 /** A data folder that is damaged keeps nobody from building with a root that was given: then it only vouches for nothing. */

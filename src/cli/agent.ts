@@ -70,13 +70,14 @@ export function addAgent(program: Command, context: Context): void {
     .option('--mirror <url>', 'Debian mirror; by default the one apt uses')
     .addHelpText(
       'after',
-      "\n--pin is the agent plane's key, as 'muster status' prints it (default: the one in the data folder).",
+      "\n--pin is the agent plane's key, as 'muster status' prints it; of several servers all, with commas." +
+        '\nBy default the one in the data folder, and those of agent.peers.',
     )
     .option('--refresh', 'first make images/agent/packages.lock anew from what the mirror has now')
     // One --pin for both uses: the program takes it wherever it stands.
     .action((options: BuildOptions, command: Command) =>
       build(context, options, {
-        pin: program.opts<{ pin?: string }>().pin,
+        pins: program.opts<{ pin?: readonly string[] }>().pin,
         wrongUsage: (sentence) => command.error(sentence),
       }),
     )
@@ -87,7 +88,7 @@ export function addAgent(program: Command, context: Context): void {
 async function build(
   context: Context,
   options: BuildOptions,
-  usage: { pin: string | undefined; wrongUsage(sentence: string): never },
+  usage: { pins: readonly string[] | undefined; wrongUsage(sentence: string): never },
 ): Promise<void> {
   const { world } = context
   const { config } = context.loaded()
@@ -119,7 +120,7 @@ async function build(
   const { date } = await readImagesLock()
   const settings = world.agentConfig({
     repository: config.releases.repository,
-    pin: trust.pin,
+    pins: trust.pins,
     arch,
     // The lock may hold milliseconds, which no signed time has (protocol/identifiers.ts).
     timeFloor: date.replace(/\.\d+Z$/, 'Z'),
@@ -141,8 +142,8 @@ async function build(
     agentBundle: await world.agentBundle(),
     progress,
   })
-  const { pin, rootFile, rootVersion, notes } = trust
-  print(context.output(), { ...built, trust: { rootFile, rootVersion, pin, ...floorOf(trust) } }, () =>
+  const { pins, rootFile, rootVersion, notes } = trust
+  print(context.output(), { ...built, trust: { rootFile, rootVersion, pins, ...floorOf(trust) } }, () =>
     builtText(built),
   )
   for (const note of notes) context.output().note(`${note}\n`)

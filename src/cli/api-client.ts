@@ -14,8 +14,8 @@ import { unreachable } from './unreachable.ts'
 
 export type ApiTarget =
   | { kind: 'socket'; path: string }
-  /** `pin`: `sha256//<base64>` of the SPKI, for a certificate that no authority signed. */
-  | { kind: 'url'; url: URL; token: string | undefined; pin?: string | undefined }
+  /** `pins`: `sha256//<base64>` of the SPKI of servers that it may be, for a certificate that no authority signed. */
+  | { kind: 'url'; url: URL; token: string | undefined; pins?: readonly string[] | undefined }
 
 export type ApiRequest = {
   method: string
@@ -129,16 +129,16 @@ async function openSocket(target: ApiTarget): Promise<Socket> {
   const place = { host, port: Number(port || (secure ? 443 : 80)) }
   if (!secure) return connected(connectTcp(place), 'connect')
   const servername = /^[\d.]+$|:/.test(host) ? '' : host
-  const socket = connectTls({ ...place, servername, rejectUnauthorized: target.pin === undefined })
+  const socket = connectTls({ ...place, servername, rejectUnauthorized: target.pins === undefined })
   await connected(socket, 'secureConnect')
   const key = socket.getPeerX509Certificate()?.publicKey
   const found = key === undefined ? 'none' : pinOf(key)
-  if (target.pin !== undefined && found !== target.pin) {
+  if (target.pins !== undefined && !target.pins.includes(found)) {
     socket.destroy()
     throw new MusterError(
       'server-pin',
-      `The server at ${target.url.host} has the key ${found}, but ${target.pin} was expected. The token was not sent.`,
-      { details: { expected: target.pin, found } },
+      `The server at ${target.url.host} has the key ${found}, but ${target.pins.join(', ')} was expected. The token was not sent.`,
+      { details: { expected: target.pins, found } },
     )
   }
   return socket

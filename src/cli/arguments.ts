@@ -19,9 +19,10 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError('It is a whole number.')
 }
 
-/** A server's public key, for agents and for --url. */
-export function aPin(text: string): string {
-  if (publicKeyPin.safeParse(text).success) return text
+/** A server's public key, for agents and for --url; of several servers all, with commas. */
+export function pinList(text: string): string[] {
+  const pins = text.split(',').map((pin) => pin.trim())
+  if (pins.every((pin) => publicKeyPin.safeParse(pin).success)) return pins
   throw new InvalidArgumentError(
     "It is sha256// and 44 characters of base64, as 'muster status' on the server prints it.",
   )

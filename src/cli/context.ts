@@ -47,7 +47,7 @@ export type World = {
 /** What an agent's configuration says beside the default policy. */
 export type AgentIdentity = {
   repository: string
-  pin: string
+  pins: readonly string[]
   arch: Arch
   timeFloor: string
   origin: AgentConfig['origin']
@@ -70,7 +70,7 @@ export type GlobalOptions = {
   logLevel?: string
   url?: string
   token?: string
-  pin?: string
+  pin?: readonly string[]
   json?: boolean
   files?: string
   mirror?: string
@@ -135,7 +135,7 @@ function targetOf(options: GlobalOptions, world: World, data: () => string): Api
       `The token would travel to ${url.host} in the clear. Use https:// with --pin, or an SSH tunnel to the server's loopback.`,
     )
   }
-  return { kind: 'url', url, token, pin: options.pin }
+  return { kind: 'url', url, token, pins: options.pin }
 }
 
 function isLoopback(hostname: string): boolean {

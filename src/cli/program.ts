@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { addAgent } from './agent.ts'
-import { aPin, oneOf } from './arguments.ts'
+import { oneOf, pinList } from './arguments.ts'
 import { addBootFiles } from './boot-files.ts'
 import { addBoots } from './boots.ts'
 import { addClusters } from './clusters.ts'
@@ -84,7 +84,7 @@ function addGlobalOptions(program: Command): void {
       '--token <token>',
       'its token; better in MUSTER_TOKEN, where other users of this machine cannot see it',
     )
-    .option('--pin <sha256//…>', "its public key, for https; its own 'muster status' prints it", aPin)
+    .option('--pin <sha256//…>', "its public key, for https; its own 'muster status' prints it", pinList)
     .option('--json', 'JSON for programs instead of tables')
 }
 

@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { dhcpSection } from './dhcp.ts'
 import { count, flag, host, port, section, whole } from './kinds.ts'
+import { peersSetting } from './peers.ts'
 
 export const configSchema = z.strictObject({
   data: z.string().min(1).default('./data').describe('Folder of the database, blobs, keys and boot files'),
@@ -107,6 +108,7 @@ export const configSchema = z.strictObject({
     requestTimeoutMs: count(30_000, 600_000, 'How long a client may take to send its request'),
     idleTimeoutMs: count(60_000, 600_000, 'A connection without a byte for so long is closed'),
     pollSeconds: count(5, 3600, 'How soon a waiting machine asks again'),
+    peers: peersSetting,
   }),
   admin: section({
     host: host('127.0.0.1', 'Address of the admin plane'),

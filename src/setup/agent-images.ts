@@ -21,7 +21,8 @@ import type { Paths } from './paths.ts'
 /** The configuration of an agent that comes over the network: it learns the server's address from the kernel command line. */
 export function agentConfigFor(options: {
   repository: string
-  pin: string
+  /** Keys of the agent planes that it may ask. */
+  pins: readonly string[]
   arch: Arch
   timeFloor: string
   origin?: AgentConfig['origin']
@@ -35,7 +36,7 @@ export function agentConfigFor(options: {
     origin: options.origin ?? 'network',
     servers: options.servers ?? [],
     ...(options.serverPort === undefined ? {} : { serverPort: options.serverPort }),
-    pins: [options.pin],
+    pins: [...options.pins],
     repository: options.repository,
     mirrors: [],
     timeFloor: options.timeFloor,
@@ -74,7 +75,7 @@ export async function makeAgents(options: {
       JSON.stringify(
         agentConfigFor({
           repository: config.releases.repository,
-          pin,
+          pins: [pin, ...Object.values(config.agent.peers).map((peer) => peer.pin)],
           arch,
           timeFloor: lock.date,
           policy,
@@ -110,14 +111,16 @@ export async function makeAgents(options: {
 
 /**
  * Of an agent that firmware starts itself: no script passes it the server's address, so it has with it the advertised one, else all
- * that this machine has now. A wrong one costs time and nothing else.
+ * that this machine has now, and its peers'. A wrong one costs time and nothing else.
  */
 function unifiedArguments(config: Config): string {
   const { agent, image } = config
   const urls = ownHosts(config).map(
     (host) => `https://${reachableHost({ advertise: host, serverAddress: '' })}:${agent.port}`,
   )
-  const server = agent.port === 0 || urls.length === 0 ? [] : [`muster.server=${urls.join(',')}`]
+  const own = agent.port === 0 ? [] : urls
+  const servers = [...own, ...Object.keys(agent.peers)]
+  const server = servers.length === 0 ? [] : [`muster.server=${servers.join(',')}`]
   return [...image.arguments, ...server].join(' ')
 }
 

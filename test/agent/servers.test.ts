@@ -16,6 +16,14 @@ describe('whom an agent asks', () => {
     ])
   })
 
+  test('the one of the round before last, wherever it stands', () => {
+    const [one, two] = ['https://192.0.2.1:8443', 'https://192.0.2.2:8443']
+    expect(serversToAsk(settings([one, two]), [], one)).toEqual([two, one])
+    expect(serversToAsk(settings([one, two]), [], two)).toEqual([one, two])
+    expect(serversToAsk(settings([one]), [], one)).toEqual([one])
+    expect(serversToAsk(settings([one]), [], two)).toEqual([one])
+  })
+
   test('no host of a lease where its builder gave no port for them', () => {
     expect(serversToAsk(settings(['https://192.0.2.1:8443']), ['192.0.2.9'])).toEqual([
       'https://192.0.2.1:8443',

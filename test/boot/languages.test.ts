@@ -19,7 +19,7 @@ import { encodeURoot, uRootScript } from '../../src/boot/languages/u-root.ts'
 
 const context: ScriptContext = {
   agentArguments: ['console=tty0', 'console=ttyS0,115200'],
-  agentUrl: 'https://192.0.2.1:8443',
+  agentServers: 'https://192.0.2.1:8443',
   mac: '52:54:00:12:34:56',
 }
 const agent: Given = {
@@ -72,6 +72,21 @@ imgfree ||
 sleep 10
 chain --replace autoexec.ipxe || goto failed
 `)
+  })
+  test('goes on at a peer when the server went away in the middle of a download', () => {
+    const elsewhere = ['http://192.0.2.2:8080', 'http://192.0.2.3:8080']
+    const asked = { ...agent, menu: { seconds: 15 } } as Given
+    const next =
+      '|| chain --replace http://192.0.2.2:8080/boot/autoexec.ipxe || chain --replace http://192.0.2.3:8080/boot/autoexec.ipxe || goto failed'
+    for (const script of [
+      ipxeScript(agent, { ...context, elsewhere }),
+      ipxeScript(asked, { ...context, elsewhere }),
+      ipxeFirstScript('', elsewhere),
+    ]) {
+      const last = script.trimEnd().split('\n').at(-1) ?? ''
+      expect(last).toMatch(/^chain --replace \S*autoexec\.ipxe \|\| chain/)
+      expect(last).toContain(next)
+    }
   })
   test('goes on to the next boot device', () => {
     expect(ipxeScript(skip, context)).toBe(`#!ipxe

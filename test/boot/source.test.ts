@@ -101,6 +101,30 @@ describe('iPXE', () => {
   })
 })
 
+describe('a server with peers', () => {
+  const peers = [
+    { agent: 'https://192.0.2.2:8443', firmware: 'http://192.0.2.2:8080' },
+    { agent: 'https://192.0.2.3:8443' },
+  ]
+  test('tells every firmware all agent planes, its own first', async () => {
+    const world = createSourceWorld({ peers })
+    const all = 'muster.server=https://192.0.2.1:8443,https://192.0.2.2:8443,https://192.0.2.3:8443 '
+    expect(await world.source.ipxe({ mac }, world.client)).toContain(all)
+    for (const name of [`pxelinux.cfg/01-${named}`, `grub/grub.cfg-01-${named}`])
+      expect(await world.text(name)).toContain(all)
+  })
+  test('sends iPXE on to those that have a firmware plane', async () => {
+    const world = createSourceWorld({ peers })
+    for (const script of [
+      await world.text('autoexec.ipxe'),
+      await world.source.ipxe({ mac }, world.client),
+    ]) {
+      expect(script).toContain('|| chain --replace http://192.0.2.2:8080/boot/autoexec.ipxe || goto failed')
+      expect(script).not.toContain('http://192.0.2.3')
+    }
+  })
+})
+
 describe('u-root', () => {
   const uRoot = { over: 'http', userAgent: 'Go-http-client/1.1' } as const
   test('is not given a script that it would take for an empty one', async () => {

@@ -19,10 +19,12 @@ type Named = {
   skip?: string
 }
 
+type Peers = NonNullable<Parameters<typeof createBootSource>[0]['peers']>
+
 const profile: ProfileInput = { name: 'edge', image: { name: 'edge', channel: 'stable' } }
 
 export function createSourceWorld(
-  options: { machines?: Named[]; agents?: Arch[]; files?: string[]; advertise?: string } = {},
+  options: { machines?: Named[]; agents?: Arch[]; files?: string[]; advertise?: string; peers?: Peers } = {},
 ) {
   const { machines = [], agents = ['amd64', 'arm64'] } = options
   const activity: FirmwareActivity[] = []
@@ -63,6 +65,7 @@ export function createSourceWorld(
   const source = createBootSource({
     advertise: options.advertise,
     agentArguments: ['console=ttyS0,115200'],
+    ...(options.peers === undefined ? {} : { peers: options.peers }),
     ports: () => ({ firmware: 8080, agent: 8443 }),
     decide: createFirmwareDecision({ facts }),
     files: {

@@ -8,7 +8,7 @@ import { agentConfigFor } from '../../src/setup/agent-images.ts'
 
 const identity = {
   repository: 'main',
-  pin: `sha256//${Buffer.alloc(32).toString('base64')}`,
+  pins: [`sha256//${Buffer.alloc(32).toString('base64')}`],
   arch: 'amd64',
   timeFloor: '2026-01-31T08:00:00Z',
 } as const

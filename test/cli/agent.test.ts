@@ -79,7 +79,7 @@ describe('muster agent build', () => {
     // 32 bytes of base64 do not end with B: it would be compared as text, and never fit.
     const never = await configured('--data', site.data, '--pin', `sha256//${'A'.repeat(42)}B=`)
     expect(never.code).toBe(2)
-    expect((await configured('--data', site.data, '--pin', aPin)).given).toMatchObject({ pin: aPin })
+    expect((await configured('--data', site.data, '--pin', aPin)).given).toMatchObject({ pins: [aPin] })
   })
 
   test('refuses a root.json that is none, that its keys did not sign, or that nobody could sign for', async () => {
@@ -121,7 +121,7 @@ describe('muster agent build', () => {
   test('takes root and pin of the data folder, and says so', async () => {
     await using newer = await openSite({ data: join(folder, 'other') })
     const { pin: other } = await loadTlsIdentity(join(newer.data, 'keys'))
-    expect((await configured('--data', newer.data)).given).toMatchObject({ pin: other })
+    expect((await configured('--data', newer.data)).given).toMatchObject({ pins: [other] })
     const built = await complete('--data', site.data)
     expect(built.code).toBe(0)
     expect(built.err).toContain(`it trusts root version 1, ${rootOf(site.data)}`)
@@ -129,7 +129,7 @@ describe('muster agent build', () => {
     expect(built.config).toMatchObject({ pins: [pin], origin: 'network' })
     // One that comes over the network is replaced with its server: a floor in it would bind nobody.
     expect(built.config.policy).not.toHaveProperty('minTargetsVersion')
-    expect(JSON.parse(built.out).trust).toEqual({ rootFile: rootOf(site.data), rootVersion: 1, pin })
+    expect(JSON.parse(built.out).trust).toEqual({ rootFile: rootOf(site.data), rootVersion: 1, pins: [pin] })
   })
 
   test('believes no targets older than those of its own server, where it outlives that server', async () => {
@@ -184,6 +184,15 @@ describe('muster agent build', () => {
   test('refuses a server that no agent would ask', async () => {
     const ran = await complete('--data', site.data, '--server', 'http://192.0.2.1:8080')
     expectRefused(ran, 'agent-config-invalid', 78, /'servers\.0'.*https:\/\/host:port/)
+  })
+
+  test('takes the servers and the keys of several, with commas', async () => {
+    const keys = ['B', 'C'].map((letter) => `sha256//${letter.repeat(42)}A=`)
+    const ran = await configured(
+      ...['--data', site.data, '--pin', keys.join(', ')],
+      ...['--server', 'https://a:8443,https://b:8443'],
+    )
+    expect(ran.given).toMatchObject({ pins: keys, servers: ['https://a:8443', 'https://b:8443'] })
   })
 
   test('names what is not an architecture, a hardware or an origin', async () => {

@@ -70,6 +70,38 @@ describe('where a value comes from', () => {
   })
 })
 
+describe('peers', () => {
+  const pin = `sha256//${'A'.repeat(43)}=`
+  const peersOf = (value: unknown) =>
+    loadConfig({ env: { MUSTER_AGENT_PEERS: JSON.stringify(value) } }).config.agent.peers
+
+  test('stand by the URL of their agent plane, each with its pin', () => {
+    const peers = { 'https://192.0.2.2:8443': { pin, firmware: 'http://192.0.2.2:8080' } }
+    expect(peersOf(peers)).toEqual(peers)
+    expect(peersOf({})).toEqual({})
+  })
+
+  test.each([
+    ['without a pin', { 'https://192.0.2.2:8443': {} }],
+    ['with a pin that is none', { 'https://192.0.2.2:8443': { pin: 'sha256//x' } }],
+    ['with a path', { 'https://192.0.2.2:8443/agent': { pin } }],
+    ['without TLS', { 'http://192.0.2.2:8443': { pin } }],
+    ['with an argument behind it', { 'https://192.0.2.2:8443 init=/bin/sh': { pin } }],
+    [
+      'that are too many for a command line',
+      Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`https://192.0.2.${n}:1`, { pin }])),
+    ],
+    [
+      'with a script in the firmware plane',
+      { 'https://192.0.2.2:8443': { pin, firmware: 'http://x:1 || shell' } },
+    ],
+  ])('%s are refused', (_, peers) => {
+    const { code, problems } = problemsOf(() => peersOf(peers))
+    expect(code).toBe('config-invalid')
+    expect(problems.join()).toContain('agent.peers')
+  })
+})
+
 describe('a wrong configuration', () => {
   const problemOf = (flags: Record<string, string>) =>
     problemsOf(() => loadConfig({ env: {}, flags })).problems[0]

@@ -13,11 +13,23 @@ import { printable } from '../text.ts'
 import type { Refreshed } from './metadata.ts'
 import type { Network } from './network.ts'
 
-export type PlanAnswer = { status: 'boot'; envelope: Envelope } | { status: 'skip'; reason: string }
+export type PlanAnswer =
+  | { status: 'boot'; envelope: Envelope }
+  | { status: 'skip'; reason: string }
+  | { status: 'wait'; reason: string }
 
-/** @throws MusterError `server-unreachable`, `server-pin`, `server-refused` */
-export async function waitForPlan(agent: Agent, session: Session, network: Network): Promise<PlanAnswer> {
+/**
+ * @param patienceMs after so long a `wait` is the answer
+ * @throws MusterError `server-unreachable`, `server-pin`, `server-refused`
+ */
+export async function waitForPlan(
+  agent: Agent,
+  session: Session,
+  network: Network,
+  patienceMs: number,
+): Promise<PlanAnswer> {
   const { host, limits, reporter, console } = agent
+  const startedMs = host.now()
   let said: string | undefined
   for (;;) {
     const reply = planReply.safeParse(await session.post('plan', {}))
@@ -39,6 +51,7 @@ export async function waitForPlan(agent: Agent, session: Session, network: Netwo
       await reporter.flush()
     }
     said = reason
+    if (host.now() - startedMs >= patienceMs) return { status: 'wait', reason }
     const seconds = Math.min(Math.max(answer.retrySeconds, limits.pollLeastSeconds), limits.pollMostSeconds)
     await host.sleep(seconds * 1000)
     await network.renewIfDue()

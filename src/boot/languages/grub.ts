@@ -26,7 +26,9 @@ export function grubScript(given: Given, context: ScriptContext): string {
   return fillTemplate('grub/agent.cfg', encodeGrub, {
     reason,
     arch: given.arch,
-    arguments: [...context.agentArguments, `muster.server=${context.agentUrl}`, interfaceArgument].join(' '),
+    arguments: [...context.agentArguments, `muster.server=${context.agentServers}`, interfaceArgument].join(
+      ' ',
+    ),
   })
 }
 

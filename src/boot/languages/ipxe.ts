@@ -6,26 +6,39 @@ import { fillTemplate, plainPath, type ScriptContext } from './template.ts'
 /** What was chosen in the menu: iPXE comes back with it. */
 export type Choice = 'boot' | 'memtest'
 
-/** The first script. `base`: URL that the next is asked below, with a slash at its end; empty: relative to this one. */
-export function ipxeFirstScript(base: string): string {
-  return fillTemplate('ipxe/autoexec.ipxe', encodeIpxe, {}, { base })
+/**
+ * The first script. `base`: URL that the next is asked below, with a slash at its end; empty: relative to this one.
+ * @param elsewhere firmware planes of the peers
+ */
+export function ipxeFirstScript(base: string, elsewhere: readonly string[] = []): string {
+  return fillTemplate('ipxe/autoexec.ipxe', encodeIpxe, {}, { base, elsewhere: orElsewhere(elsewhere) })
+}
+
+/** More to try on the line of a `chain` that failed: the first script of each peer. */
+function orElsewhere(urls: readonly string[] = []): string {
+  return urls.map((url) => `chain --replace ${url}/boot/autoexec.ipxe || `).join('')
 }
 
 /** The script of one machine. @param choice what a person chose; undefined: nobody was asked yet. */
 export function ipxeScript(given: Given, context: ScriptContext, choice?: Choice): string {
   if (given.give === 'skip') return fillTemplate('ipxe/skip.ipxe', encodeIpxe, { reason: given.reason })
-  if (given.menu !== undefined && choice === undefined) return menuScript(given.reason, given.menu)
+  if (given.menu !== undefined && choice === undefined) return menuScript(given.reason, given.menu, context)
   if (choice === 'memtest' && given.menu?.memtest !== undefined) {
     const kernel = plainPath(given.menu.memtest)
     return unverifiedScript({ reason: `the menu gives ${kernel}`, kernel, initrd: [], arguments: [] })
   }
   if (given.give === 'unverified') return unverifiedScript(given)
-  return fillTemplate('ipxe/agent.ipxe', encodeIpxe, {
-    reason: given.reason,
-    arch: given.arch,
-    arguments: context.agentArguments.join(' '),
-    server: context.agentUrl,
-  })
+  return fillTemplate(
+    'ipxe/agent.ipxe',
+    encodeIpxe,
+    {
+      reason: given.reason,
+      arch: given.arch,
+      arguments: context.agentArguments.join(' '),
+      server: context.agentServers,
+    },
+    { elsewhere: orElsewhere(context.elsewhere) },
+  )
 }
 
 function unverifiedScript(given: {
@@ -50,14 +63,14 @@ function unverifiedScript(given: {
   )
 }
 
-function menuScript(reason: string, menu: FirmwareMenu): string {
+function menuScript(reason: string, menu: FirmwareMenu, { elsewhere }: ScriptContext): string {
   const memtest =
     menu.memtest === undefined ? '' : 'item --key m memtest Memory test (UNVERIFIED, from the files folder)'
   return fillTemplate(
     'ipxe/menu.ipxe',
     encodeIpxe,
     { reason },
-    { milliseconds: String(menu.seconds * 1000), memtest },
+    { milliseconds: String(menu.seconds * 1000), memtest, elsewhere: orElsewhere(elsewhere) },
   )
 }
 

@@ -13,8 +13,10 @@ export type Values = Readonly<Record<string, string>>
 export type ScriptContext = {
   /** Kernel arguments of the boot agent, from the configuration. */
   agentArguments: readonly string[]
-  /** The agent plane as this machine reaches it: https://host:port */
-  agentUrl: string
+  /** Agent planes in the order in which to ask, this server's as the machine reaches it first: https://host:port,https://… */
+  agentServers: string
+  /** Firmware planes of the peers, for loaders that can go on there: http://host:port */
+  elsewhere?: readonly string[]
   /** The MAC address that the machine asked with, with colons; undefined: it said none. */
   mac: string | undefined
 }
