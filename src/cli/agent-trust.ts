@@ -42,8 +42,8 @@ export async function agentTrust(options: TrustOptions): Promise<AgentTrust> {
   const data = resolve(config.data)
   const notes: string[] = []
   const peers = Object.values(config.agent.peers).map((peer) => peer.pin)
-  const pins = options.pins ?? pinsOfDataFolder(data, peers, notes)
-  if (pins === undefined)
+  const own = options.pins ?? pinOfDataFolder(data, notes)
+  if (own === undefined)
     return wrongUsage(
       `error: --pin is not given, and the data folder ${data} has no key of an agent plane: the agent would know no server. ` +
         "'muster status' on the server prints the pin; --data names the data folder of a server on this machine",
@@ -67,16 +67,12 @@ export async function agentTrust(options: TrustOptions): Promise<AgentTrust> {
   const isOwn = kept?.roots.some((bytes) => Buffer.compare(bytes, trustedRoot) === 0) === true
   const floor = targetsFloor({ origin, policy, current: isOwn ? kept?.targetsVersion : undefined }, notes)
   return {
-    ...{ rootFile, rootVersion, trustedRoot, pins, notes },
+    ...{ rootFile, rootVersion, trustedRoot, pins: [...new Set([...own, ...peers])], notes },
     ...(floor === undefined ? {} : { minTargetsVersion: floor }),
   }
 }
 
-function pinsOfDataFolder(
-  data: string,
-  peers: readonly string[],
-  notes: string[],
-): readonly string[] | undefined {
+function pinOfDataFolder(data: string, notes: string[]): readonly string[] | undefined {
   let pin: string | undefined
   try {
     pin = readAgentPlanePin(join(data, 'keys'))
@@ -88,9 +84,8 @@ function pinsOfDataFolder(
     )
   }
   if (pin === undefined) return undefined
-  const others = peers.length === 0 ? '' : `, and its peers by ${peers.join(', ')}`
-  notes.push(`note: it knows the server by ${pin}, the key in ${join(data, 'keys')}${others}.`)
-  return [pin, ...peers]
+  notes.push(`note: it knows the server by ${pin}, the key in ${join(data, 'keys')}.`)
+  return [pin]
 }
 
 /** A data folder that is damaged keeps nobody from building with a root that was given: then it only vouches for nothing. */

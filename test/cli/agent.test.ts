@@ -191,6 +191,7 @@ describe('muster agent build', () => {
     const ran = await configured(
       ...['--data', site.data, '--pin', keys.join(', ')],
       ...['--server', 'https://a:8443,https://b:8443'],
+      ...['--set', `agent.peers=${JSON.stringify({ 'https://b:8443': { pin: keys[1] } })}`],
     )
     expect(ran.given).toMatchObject({ pins: keys, servers: ['https://a:8443', 'https://b:8443'] })
   })

@@ -7,6 +7,7 @@ import { grubScenarios } from './scenarios/grub.ts'
 import { lossScenarios } from './scenarios/loss.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
 import { secureBootScenarios } from './scenarios/secure-boot.ts'
+import { twoServersScenarios } from './scenarios/two-servers.ts'
 import { uBootScenarios } from './scenarios/u-boot.ts'
 import { uRootScenarios } from './scenarios/u-root.ts'
 import { uefiScenarios } from './scenarios/uefi.ts'
@@ -22,4 +23,5 @@ export const scenarios: Scenarios = {
   ...secureBootScenarios,
   ...arm64Scenarios,
   ...lossScenarios,
+  ...twoServersScenarios,
 }

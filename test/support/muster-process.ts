@@ -23,11 +23,18 @@ export type MusterProcess = AsyncDisposable & {
   kill(): Promise<void>
 }
 
-export type StartOptions = { env?: Record<string, string>; uid?: number; cwd?: string }
+export type StartOptions = {
+  env?: Record<string, string>
+  uid?: number
+  cwd?: string
+  /** What starts it and becomes it: `ip netns exec NAME`. */
+  wrapper?: readonly string[]
+}
 
 export function startMuster(argv: readonly string[], options: StartOptions = {}): MusterProcess {
-  const { env = {}, uid, cwd = tmpdir() } = options
-  const child = spawn(process.execPath, [program, ...argv], {
+  const { env = {}, uid, cwd = tmpdir(), wrapper = [] } = options
+  const [command = process.execPath, ...words] = [...wrapper, process.execPath, program, ...argv]
+  const child = spawn(command, words, {
     // Nothing of whoever runs the tests: no settings, no docker login.
     env: { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), ...env },
     cwd,

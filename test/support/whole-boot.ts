@@ -13,6 +13,7 @@ import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { type Running, serve } from '../../src/serve.ts'
 import { standBetween } from './between.ts'
+import { measures, timelineLine } from './boot-measures.ts'
 import { type Fault, faults } from './faults.ts'
 import { firmwareKinds } from './firmware-kinds.ts'
 import { toVictim } from './victim.ts'
@@ -135,7 +136,8 @@ type BootServer = {
   folder?: string
 }
 
-async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions): Promise<BootServer> {
+/** A server of its own that has made what it serves. @throws Error with what it lacks */
+export async function throwaway(stack: AsyncDisposableStack, options: WholeBootOptions): Promise<BootServer> {
   const folder = await mkdtemp(join(tmpdir(), 'muster-boot-'))
   stack.defer(() => rm(folder, { recursive: true, force: true }))
   const { arch } = firmwareKinds[options.machine?.firmware ?? 'bios']
@@ -274,49 +276,4 @@ function watch(
       ),
     )
   })
-}
-
-/** One line for a person; nothing for what only begins or goes on. */
-function timelineLine({ at, data, kind, message }: MachineEvent, started: number): string | undefined {
-  const seconds = ((Date.parse(at) - started) / 1000).toFixed(1).padStart(6)
-  if (kind !== 'step') return `${seconds} s  ${kind.padEnd(12)} ${message}`
-  if (data['status'] !== 'done') return data['status'] === 'failed' ? `${seconds} s  ${message}` : undefined
-  const { durationMs = 0 } = (data['facts'] ?? {}) as { durationMs?: number }
-  return `${seconds} s  ${String(data['step']).padEnd(12)} done in ${(durationMs / 1000).toFixed(1)} s`
-}
-
-/** What each part of the boot took, by the agent's own clock where it has one. */
-function measures(events: MachineEvent[], started: number): Pick<WholeBoot, 'seconds' | 'peakMemoryBytes'> {
-  const steps = events.filter(({ kind }) => kind === 'step')
-  const uptimeOf = (step: string, status: string) =>
-    steps.find(({ data }) => data['step'] === step && data['status'] === status)?.data['uptimeMs'] as
-      | number
-      | undefined
-  const names = [...new Set(steps.map(({ data }) => String(data['step'])))]
-  const ofAgent = names.flatMap((step) => {
-    const [from, to] = [uptimeOf(step, 'started'), uptimeOf(step, 'done')]
-    return from === undefined || to === undefined ? [] : [{ step, seconds: (to - from) / 1000 }]
-  })
-  const hello = events.find(({ kind }) => kind === 'hello')
-  const helloUptime = uptimeOf('hello', 'started')
-  const kernelStarted =
-    hello === undefined || helloUptime === undefined ? undefined : Date.parse(hello.at) - helloUptime
-  const joined = events.find(({ data }) => data['outcome'] === 'joined')
-  const kexec = steps.findLast(({ data }) => data['step'] === 'kexec')
-  const seconds = [
-    ...(kernelStarted === undefined
-      ? []
-      : [{ step: 'firmware', seconds: Math.max(0, kernelStarted - started) / 1000 }]),
-    ...(uptimeOf('network', 'started') === undefined
-      ? []
-      : [{ step: 'agent kernel', seconds: uptimeOf('network', 'started')! / 1000 }]),
-    ...ofAgent,
-    ...(joined === undefined || kexec === undefined
-      ? []
-      : [{ step: 'booted system', seconds: (Date.parse(joined.at) - Date.parse(kexec.at)) / 1000 }]),
-  ]
-  const peaks = steps
-    .map(({ data }) => (data['facts'] as { peakMemoryBytes?: number } | undefined)?.peakMemoryBytes)
-    .filter((value) => value !== undefined)
-  return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
 }

@@ -1,0 +1,54 @@
+/** What a boot took, by its events. */
+import type { MachineEvent } from '../../src/machines/records.ts'
+import { step as stepSchema } from '../../src/protocol/events.ts'
+
+/** One line for a person; nothing for what only begins or goes on. */
+export function timelineLine({ at, data, kind, message }: MachineEvent, started: number): string | undefined {
+  const seconds = ((Date.parse(at) - started) / 1000).toFixed(1).padStart(6)
+  if (kind !== 'step') return `${seconds} s  ${kind.padEnd(12)} ${message}`
+  if (data['status'] !== 'done') return data['status'] === 'failed' ? `${seconds} s  ${message}` : undefined
+  const { durationMs = 0 } = (data['facts'] ?? {}) as { durationMs?: number }
+  return `${seconds} s  ${String(data['step']).padEnd(12)} done in ${(durationMs / 1000).toFixed(1)} s`
+}
+
+export type Measures = {
+  /** In the order of the boot; a step that was not measured is left out. */
+  seconds: { step: string; seconds: number }[]
+  peakMemoryBytes: number | undefined
+}
+
+/** What each part of the boot took, by the agent's own clock where it has one. */
+export function measures(events: readonly MachineEvent[], started: number): Measures {
+  const steps = events.filter(({ kind }) => kind === 'step')
+  // Of the last round, where there were several.
+  const uptimeOf = (step: string, status: string) =>
+    steps.findLast(({ data }) => data['step'] === step && data['status'] === status)?.data['uptimeMs'] as
+      | number
+      | undefined
+  const ofAgent = stepSchema.options.flatMap((step) => {
+    const [from, to] = [uptimeOf(step, 'started'), uptimeOf(step, 'done')]
+    return from === undefined || to === undefined ? [] : [{ step, seconds: (to - from) / 1000 }]
+  })
+  const hello = events.find(({ kind }) => kind === 'hello')
+  const helloUptime = uptimeOf('hello', 'started')
+  const kernelStarted =
+    hello === undefined || helloUptime === undefined ? undefined : Date.parse(hello.at) - helloUptime
+  const joined = events.find(({ data }) => data['outcome'] === 'joined')
+  const kexec = steps.findLast(({ data }) => data['step'] === 'kexec')
+  const seconds = [
+    ...(kernelStarted === undefined
+      ? []
+      : [{ step: 'firmware', seconds: Math.max(0, kernelStarted - started) / 1000 }]),
+    ...(uptimeOf('network', 'started') === undefined
+      ? []
+      : [{ step: 'agent kernel', seconds: uptimeOf('network', 'started')! / 1000 }]),
+    ...ofAgent,
+    ...(joined === undefined || kexec === undefined
+      ? []
+      : [{ step: 'booted system', seconds: (Date.parse(joined.at) - Date.parse(kexec.at)) / 1000 }]),
+  ]
+  const peaks = steps
+    .map(({ data }) => (data['facts'] as { peakMemoryBytes?: number } | undefined)?.peakMemoryBytes)
+    .filter((value) => value !== undefined)
+  return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
+}
