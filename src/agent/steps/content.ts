@@ -87,7 +87,13 @@ export async function fetchArtifact(
 }
 
 /**
- * Before the first byte: the files themselves and the kernel's copy of them when kexec loads them must fit.
+ * Files in memory, and two copies while kexec loads them: kexec_file_load(2) reads them whole and then fills its segments
+ * (Linux, kernel/kexec_file.c); kexec(8) does the same in its own memory. Counted twice, a machine with 192 MiB ended in the OOM killer.
+ */
+const copies = 3
+
+/**
+ * Before the first byte: the files themselves and what kexec makes of them must fit.
  * @throws MusterError `memory-too-small`
  */
 export function checkMemory(
@@ -101,12 +107,12 @@ export function checkMemory(
       `The operating system has ${sizes.imageBytes} bytes, and this agent takes at most ${limit} ` +
         `(${room.maxImageBytes > 0 ? 'policy.maxImageBytes' : `half of the memory of ${room.totalBytes}`}).`,
     )
-  const needed = 2 * (sizes.imageBytes + sizes.archiveBytes) + room.reserveBytes
+  const needed = copies * (sizes.imageBytes + sizes.archiveBytes) + room.reserveBytes
   if (needed > room.availableBytes)
     throw new MusterError(
       'memory-too-small',
-      `Loading the operating system needs ${needed} bytes of memory (its ${sizes.imageBytes} bytes twice, and ` +
-        `${room.reserveBytes} spare), and ${room.availableBytes} are available.`,
+      `Loading the operating system needs ${needed} bytes of memory (its ${sizes.imageBytes} bytes ${copies} times, ` +
+        `and ${room.reserveBytes} spare), and ${room.availableBytes} are available.`,
     )
 }
 
