@@ -76,7 +76,10 @@ export type LayoutImage = { arch: Arch; manifestBytes: Uint8Array; tag: string }
 
 /**
  * Writes a layout folder: blobs first, index.json last, so that a folder that has an index.json is whole. The same input
- * makes the same bytes.
+ * makes the same bytes. Several architectures under one tag become one image index behind it: skopeo and registries take two
+ * entries of one name for two images, and refuse to choose.
+ *
+ * @returns what index.json has, one entry a tag
  */
 export async function writeLayout(options: {
   path: string
@@ -88,21 +91,39 @@ export async function writeLayout(options: {
   for (const bytes of [...blobs, ...images.map((image) => image.manifestBytes)]) {
     await replaceFile(join(path, blobPath(digestOf(bytes))), bytes)
   }
-  const manifests = images.map(({ arch, manifestBytes, tag }): Descriptor => {
-    const { mediaType, artifactType } = parseManifest(manifestBytes)
-    return {
-      mediaType,
-      digest: digestOf(manifestBytes),
-      size: manifestBytes.length,
-      ...(artifactType === undefined ? {} : { artifactType }),
-      annotations: { [tagAnnotation]: tag },
-      platform: { architecture: arch, os: 'linux' },
+  const manifests: Descriptor[] = []
+  for (const [tag, named] of Map.groupBy(images, (image) => image.tag)) {
+    const annotations = { [tagAnnotation]: tag }
+    const described = named.map(describeImage)
+    const [only] = described
+    if (only !== undefined && described.length === 1) {
+      manifests.push({ ...only, annotations })
+      continue
     }
-  })
+    const bytes = Buffer.from(indexText(described))
+    const digest = digestOf(bytes)
+    await replaceFile(join(path, blobPath(digest)), bytes)
+    manifests.push({ mediaType: mediaTypes.index, digest, size: bytes.length, annotations })
+  }
   await replaceFile(join(path, 'oci-layout'), `{"imageLayoutVersion":"${layoutVersion}"}`)
-  const index = { schemaVersion: 2, mediaType: mediaTypes.index, manifests }
-  await replaceFile(join(path, 'index.json'), JSON.stringify(index))
+  await replaceFile(join(path, 'index.json'), indexText(manifests))
   return { manifests }
+}
+
+function describeImage({ arch, manifestBytes }: LayoutImage): Descriptor {
+  const { mediaType, artifactType } = parseManifest(manifestBytes)
+  return {
+    mediaType,
+    digest: digestOf(manifestBytes),
+    size: manifestBytes.length,
+    ...(artifactType === undefined ? {} : { artifactType }),
+    platform: { architecture: arch, os: 'linux' },
+  }
+}
+
+/** image-spec v1.1, image-index.md. */
+function indexText(manifests: readonly Descriptor[]): string {
+  return JSON.stringify({ schemaVersion: 2, mediaType: mediaTypes.index, manifests })
 }
 
 function entriesOf(path: string, index: ImageIndex, name: ImageName): Descriptor[] {

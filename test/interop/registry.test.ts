@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { errorCodeOf } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
-import { layerTypes, pickArtifact } from '../../src/oci/artifact.ts'
+import { architectureAnnotation, layerTypes, pickArtifact } from '../../src/oci/artifact.ts'
 import { dockerCredentials } from '../../src/oci/docker-config.ts'
 import { openLayout, writeLayout } from '../../src/oci/layout.ts'
 import { mediaTypes } from '../../src/oci/manifest.ts'
@@ -62,6 +62,25 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+const empty = Buffer.from('{}')
+
+function manifestFor(arch: string): Buffer {
+  const layer = (mediaType: string, bytes: Buffer) => ({
+    mediaType,
+    digest: digestOf(bytes),
+    size: bytes.length,
+  })
+  return Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: mediaTypes.manifest,
+      config: layer(mediaTypes.empty, empty),
+      layers: [layer(layerTypes.kernel, kernel), layer(layerTypes.initrd, initrd)],
+      annotations: { [architectureAnnotation]: arch },
+    }),
+  )
+}
+
 describe.skipIf(program === undefined)(`docker-registry${without('docker-registry')}`, () => {
   test.skipIf(!oras)(`serves what oras pushed by file name${without('oras')}`, async () => {
     await pushByOras(`${registry.host}/os/by-oras:1`)
@@ -70,21 +89,8 @@ describe.skipIf(program === undefined)(`docker-registry${without('docker-registr
   })
 
   test.skipIf(!skopeo)(`serves our own layout as skopeo pushed it${without('skopeo')}`, async () => {
-    const empty = Buffer.from('{}')
-    const layer = (mediaType: string, bytes: Buffer) => ({
-      mediaType,
-      digest: digestOf(bytes),
-      size: bytes.length,
-    })
-    const manifestBytes = Buffer.from(
-      JSON.stringify({
-        schemaVersion: 2,
-        mediaType: mediaTypes.manifest,
-        config: layer(mediaTypes.empty, empty),
-        layers: [layer(layerTypes.kernel, kernel), layer(layerTypes.initrd, initrd)],
-      }),
-    )
     const path = join(folder, 'written')
+    const manifestBytes = manifestFor('amd64')
     const images = [{ arch: 'amd64' as const, manifestBytes, tag: '1' }]
     await writeLayout({ path, images, blobs: [empty, kernel, initrd] })
     const target = `docker://${registry.host}/os/by-skopeo:1`
@@ -94,6 +100,26 @@ describe.skipIf(program === undefined)(`docker-registry${without('docker-registr
     expect(descriptor.digest).toBe(digestOf(manifestBytes))
     expect((await pulledKernel(source, join(folder, 'store-skopeo'))).equals(kernel)).toBe(true)
   })
+
+  test.skipIf(!skopeo)(
+    `serves both architectures of our own layout as skopeo pushed them, under one tag${without('skopeo')}`,
+    async () => {
+      const path = join(folder, 'written-for-both')
+      const images = (['amd64', 'arm64'] as const).map((arch) => ({
+        arch,
+        manifestBytes: manifestFor(arch),
+        tag: '1',
+      }))
+      await writeLayout({ path, images, blobs: [empty, kernel, initrd] })
+      const target = `docker://${registry.host}/os/for-both:1`
+      const copy = ['--insecure-policy', 'copy', '--all', '--dest-tls-verify=false', `oci:${path}:1`, target]
+      await run(skopeo!, copy)
+      const resolved = await sourceOf(registry.host, 'os/for-both').resolveAll({ tag: '1' })
+      expect(resolved.map(({ arch, descriptor }) => [arch, descriptor.digest])).toEqual(
+        images.map(({ arch, manifestBytes }) => [arch, digestOf(manifestBytes)]),
+      )
+    },
+  )
 
   test.skipIf(!oras || !skopeo)('gives the same through the layout folders of skopeo and oras', async () => {
     await pushByOras(`${registry.host}/os/copied:1`)

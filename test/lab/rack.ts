@@ -38,6 +38,8 @@ export type RackOptions = {
 }
 
 const consolePollMs = 50
+/** As by default, and without the test of the timer that a starved emulator fails (src/builder/hello-image.ts). */
+const agentArguments = 'console=tty0,console=ttyAMA0,console=ttyS0,no_timer_check'
 /** A kernel that ends like this says nothing more. */
 const kernelCrash = /Kernel panic|Oops: |kernel BUG at/
 
@@ -46,7 +48,7 @@ export async function rackJoins(options: RackOptions): Promise<Joined[]> {
   const { machines, timeoutMs, prepare, prints = () => true } = options
   await using stack = new AsyncDisposableStack()
   const server = await throwaway(stack, {
-    settings: { ...labSettings, ...options.settings },
+    settings: { ...labSettings, 'image.arguments': agentArguments, ...options.settings },
     print: console.log,
     ...(prepare === undefined ? {} : { prepare }),
   })

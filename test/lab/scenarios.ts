@@ -5,8 +5,10 @@ import { biosScenarios } from './scenarios/bios.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
 import { grubScenarios } from './scenarios/grub.ts'
 import { lossScenarios } from './scenarios/loss.ts'
+import { multiArchScenarios } from './scenarios/multi-arch.ts'
 import { raspberryPiScenarios } from './scenarios/raspberry-pi.ts'
 import { secureBootScenarios } from './scenarios/secure-boot.ts'
+import { tenMachinesScenarios } from './scenarios/ten-machines.ts'
 import { twoServersScenarios } from './scenarios/two-servers.ts'
 import { uBootScenarios } from './scenarios/u-boot.ts'
 import { uRootScenarios } from './scenarios/u-root.ts'
@@ -24,4 +26,6 @@ export const scenarios: Scenarios = {
   ...arm64Scenarios,
   ...lossScenarios,
   ...twoServersScenarios,
+  ...tenMachinesScenarios,
+  ...multiArchScenarios,
 }

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -47,6 +47,35 @@ describe('a layout folder', () => {
     expect((await source.resolveAll({ tag: '1' })).map((one) => one.arch)).toEqual(['amd64', 'arm64'])
     const digest = digestOf(image(kernelA))
     expect((await source.resolve({ digest }, { arch: 'amd64' })).descriptor.digest).toBe(digest)
+  })
+
+  test('has one image index behind the tag of several architectures, and a plain manifest behind that of one', async () => {
+    const { manifests } = await write([
+      { arch: 'amd64', manifestBytes: image(kernelA), tag: '1' },
+      { arch: 'arm64', manifestBytes: image(kernelB), tag: '1' },
+      { arch: 'arm64', manifestBytes: image(kernelB), tag: '2' },
+    ])
+    const file = JSON.parse(await readFile(join(path, 'index.json'), 'utf8')) as { manifests: unknown }
+    expect(file.manifests).toEqual(manifests)
+    expect(
+      manifests.map(({ mediaType, annotations }) => [mediaType, Object.values(annotations ?? {})]),
+    ).toEqual([
+      [mediaTypes.index, ['1']],
+      [mediaTypes.manifest, ['2']],
+    ])
+    const index = await readFile(join(path, 'blobs/sha256', manifests[0]!.digest.slice(7)))
+    expect([digestOf(index), index.length]).toEqual([manifests[0]!.digest, manifests[0]!.size])
+    const described = (JSON.parse(index.toString()) as { manifests: object[] }).manifests
+    expect(described).toEqual(
+      [kernelA, kernelB].map((kernel, at) => ({
+        mediaType: mediaTypes.manifest,
+        digest: digestOf(image(kernel)),
+        size: image(kernel).length,
+        platform: { architecture: ['amd64', 'arm64'][at], os: 'linux' },
+      })),
+    )
+    const source = await openLayout({ path })
+    expect((await source.resolveAll({ tag: '2' })).map((one) => one.arch)).toEqual(['arm64'])
   })
 
   test('with an index behind the tag, as skopeo and buildx write it, is read', async () => {
