@@ -7,7 +7,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { dataNames } from '../src/builder/tools.ts'
-import type { Measured, Scenario } from '../test/lab/scenario.ts'
+import { type Result, resultLines } from '../test/lab/results.ts'
+import type { Scenario } from '../test/lab/scenario.ts'
 import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
@@ -16,8 +17,10 @@ import { oneOf, parseOptions, runProgram } from './usage.ts'
 const root = join(import.meta.dirname, '..')
 /** Emulators and firmware. */
 const labTools = ['qemu-system-x86_64', 'qemu-system-aarch64', 'virt-fw-vars', ...dataNames]
-/** Where a scenario inside its network leaves what it measured. */
-const measuredVariable = 'LAB_MEASURED'
+/** Where a scenario inside its network leaves what it measured, or why it failed. */
+const outcomeVariable = 'LAB_OUTCOME'
+/** One that hangs is ended, so that the others have their turn. */
+const scenarioMostMs = 45 * 60_000
 
 await runProgram(main)
 
@@ -33,11 +36,9 @@ async function main(): Promise<number> {
   // `--inside`: this very program, started again in its network.
   const { inside } = parseOptions(rest, { inside: { type: 'boolean', default: false } })
   if (inside) return runInside(name, scenarios[name] as Scenario)
-  // Inside its network a scenario reaches no mirror.
   const names = name === 'all' ? known : [name]
   await unpackTools(console.log, labTools)
   fillCache(new Set(names.flatMap((each): readonly string[] => scenarios[each]?.architectures ?? ['amd64'])))
-  for (const each of names) await scenarios[each]?.prepare?.()
   return runAll(names)
 }
 
@@ -61,7 +62,8 @@ function fillCache(architectures: ReadonlySet<string>): void {
   }
 }
 
-function runAll(names: string[]): number {
+/** One after the other; one that fails, also before it has begun, keeps none of the others from running. */
+async function runAll(names: string[]): Promise<number> {
   const ip = tool('ip')
   if (process.getuid?.() !== 0 || ip === undefined) {
     console.error(
@@ -71,18 +73,19 @@ function runAll(names: string[]): number {
   }
   const folder = mkdtempSync(join(tmpdir(), 'muster-lab-'))
   try {
-    const results = names.map((each) => runOne(ip, each, join(folder, each)))
-    console.table(Object.fromEntries(results.map(({ scenario, ...row }) => [scenario, row])))
-    const failed = results.filter(({ result }) => result !== 'passed').length
-    console.log(`${results.length - failed} passed, ${failed} failed`)
-    return failed === 0 ? 0 : 1
+    const results: Result[] = []
+    for (const each of names) {
+      if (names.length > 1) console.log(`\n── ${each}: ${scenarios[each]?.about}`)
+      results.push(await runOne(ip, each, join(folder, each)))
+    }
+    for (const line of resultLines(results)) console.log(line)
+    return results.every(({ failure }) => failure === undefined) ? 0 : 1
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-/** One row of the table: the result, and seconds in all and by step. */
-function runOne(ip: string, scenario: string, measuredFile: string) {
+async function runOne(ip: string, scenario: string, outcomeFile: string): Promise<Result> {
   const started = Date.now()
   const namespace = `muster-${process.pid}-${scenario}`.slice(0, 60)
   const command = [
@@ -92,44 +95,68 @@ function runOne(ip: string, scenario: string, measuredFile: string) {
     scenario,
     '--inside',
   ]
-  run(ip, ['netns', 'add', namespace])
+  let ended = ''
   try {
-    const { status } = spawnSync(ip, ['netns', 'exec', namespace, ...command], {
-      stdio: 'inherit',
-      env: { ...process.env, [measuredVariable]: measuredFile },
-    })
-    return {
-      scenario,
-      result: status === 0 ? 'passed' : 'FAILED',
-      seconds: Math.round((Date.now() - started) / 1000),
-      ...measuredSteps(measuredFile),
+    // Inside its network it reaches no mirror.
+    await scenarios[scenario]?.prepare?.()
+    run(ip, ['netns', 'add', namespace])
+    try {
+      const { signal } = spawnSync(ip, ['netns', 'exec', namespace, ...command], {
+        stdio: 'inherit',
+        env: { ...process.env, [outcomeVariable]: outcomeFile },
+        timeout: scenarioMostMs,
+        killSignal: 'SIGKILL',
+      })
+      ended =
+        signal === null ? 'it ended without a word' : `it was ended by ${signal}, or did not end by itself`
+    } finally {
+      removeNamespace(ip, namespace)
     }
-  } finally {
-    run(ip, ['netns', 'delete', namespace])
+  } catch (error) {
+    ended = (error as Error).message
   }
+  const { seconds, failure } = readOutcome(outcomeFile) ?? { seconds: [], failure: ended }
+  return { scenario, totalSeconds: (Date.now() - started) / 1000, seconds, failure }
 }
 
-function measuredSteps(file: string): Record<string, number> {
+/** With the processes that are left in it: those of a scenario that was ended before it could stop what it had started. */
+function removeNamespace(ip: string, namespace: string): void {
+  const { stdout } = spawnSync(ip, ['netns', 'pids', namespace], { encoding: 'utf8' })
+  for (const pid of stdout.split('\n').filter((line) => line !== '')) {
+    try {
+      process.kill(Number(pid), 'SIGKILL')
+    } catch {
+      // It ended by itself.
+    }
+  }
+  run(ip, ['netns', 'delete', namespace])
+}
+
+/** What a scenario left: its measures, or why it failed. */
+type Outcome = Pick<Result, 'seconds' | 'failure'>
+
+function readOutcome(file: string): Outcome | undefined {
   try {
-    const { seconds } = JSON.parse(readFileSync(file, 'utf8')) as Measured
-    return Object.fromEntries(seconds.map((each) => [each.step, Math.round(each.seconds * 10) / 10]))
+    return JSON.parse(readFileSync(file, 'utf8')) as Outcome
   } catch {
-    return {}
+    return undefined
   }
 }
 
 async function runInside(each: string, scenario: Scenario): Promise<number> {
+  let outcome: Outcome
   try {
     const measured = await scenario.run()
-    const file = process.env[measuredVariable]
-    if (measured !== undefined && file !== undefined)
-      writeFileSync(file, JSON.stringify({ seconds: measured.seconds }))
+    outcome = { seconds: measured?.seconds ?? [] }
     console.log(`lab ${each}: joined`)
-    return 0
   } catch (error) {
-    console.error(`lab ${each}: ${(error as Error).message}`)
-    return 1
+    const { message } = error as Error
+    outcome = { seconds: [], failure: message.split('\n')[0] ?? '' }
+    console.error(`lab ${each}: ${message}`)
   }
+  const file = process.env[outcomeVariable]
+  if (file !== undefined) writeFileSync(file, JSON.stringify(outcome))
+  return outcome.failure === undefined ? 0 : 1
 }
 
 function run(program: string, args: string[]): void {

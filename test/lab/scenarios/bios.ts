@@ -28,6 +28,7 @@ export const biosScenarios: Scenarios = {
       })
       if (result.outcome !== 'joined') throw new Error(`the machine did not join: ${result.cause}`)
       if (!result.console.includes('tftp://')) throw new Error('the first script did not come by TFTP')
+      return result
     },
   },
   'bios-undionly': {

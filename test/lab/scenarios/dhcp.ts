@@ -32,6 +32,7 @@ export const dhcpScenarios: Scenarios = {
       const result = await boot(tap as string, { 'dhcp.mode': 'server', 'dhcp.pools': ownPool })
       expectAddress(result, '10.77.0.1[5-9]')
       expectBeginning(result, /got OFFER with 10\.77\.0\.1\d\d, http:\/\//)
+      return result
     },
   },
   'proxy-beside-dnsmasq': {
@@ -44,6 +45,7 @@ export const dhcpScenarios: Scenarios = {
       const result = await boot(tap as string, { 'dhcp.mode': 'proxy' })
       expectAddress(result, '10.77.0.[5-9]')
       expectBeginning(result, /got OFFER with http:\/\//)
+      return result
     },
   },
   relay: {
@@ -69,6 +71,7 @@ export const dhcpScenarios: Scenarios = {
         'dhcp.pools': pool('10.78.0.0/24', '10.78.0.50-10.78.0.60', '10.78.0.1'),
       })
       expectAddress(result, '10.78.0.[56]')
+      return result
     },
   },
   'dhcp-auto': {
@@ -84,6 +87,7 @@ export const dhcpScenarios: Scenarios = {
       const beside = await boot(tap as string, settings)
       expectAddress(beside, '10.77.0.[5-9]')
       expectBeginning(beside, /got OFFER with http:\/\//)
+      return beside
     },
   },
 }

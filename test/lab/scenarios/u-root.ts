@@ -30,6 +30,7 @@ export const uRootScenarios: Scenarios = {
         throw new Error(`the machine did not join: ${result.cause}\n${result.console.slice(-3000)}`)
       if (!/Parsing boot files as iPXE failed/.test(result.console))
         throw new Error('u-root took the script of iPXE for one of its own')
+      return result
     },
   },
 }
