@@ -69,6 +69,9 @@ export async function rackJoins(options: RackOptions): Promise<Joined[]> {
         serial: `MUSTER-LAB-${number}`,
       }),
     )
+    // `LAB_CONSOLE=1 npm run lab -- SCENARIO` shows what a person at the machines would see.
+    if (process.env['LAB_CONSOLE'] === '1')
+      machine.onLine((line) => console.log(`${name.padEnd(10)} | ${line}`))
     const events = () => timelines.of(rest.mac)
     const look = setInterval(() => options.onConsole?.(name, machine.console()), consolePollMs)
     try {

@@ -43,7 +43,8 @@ export const multiArchScenarios: Scenarios = {
             `the ${name} machine booted ${String(plan?.['target'])}, ${String(plan?.['digest'])}, not ${offered[name]}`,
           )
         const processor = { amd64: 'x86_64', arm64: 'aarch64' }[name] as string
-        checkRoad(console, [`kexec: starting ${release}/${name}`, new RegExp(`muster hello: .*${processor}`)])
+        // The agent's other lines are on the screen alone, where the kernel knows no serial port as its console.
+        checkRoad(console, ['muster agent: started', new RegExp(`muster hello: running on .*${processor}`)])
       }
       return together(joined)
     },
