@@ -1,5 +1,5 @@
 /**
- * `npm run lab -- SCENARIO | all`: real firmware in a network namespace of its own (root). The namespace has one bridge, no
+ * `npm run lab -- SCENARIO … | all`: real firmware in a network namespace of its own (root). The namespace has one bridge, no
  * way out, and goes away with the scenario.
  */
 import { spawnSync } from 'node:child_process'
@@ -12,7 +12,7 @@ import type { Scenario } from '../test/lab/scenario.ts'
 import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
-import { oneOf, parseOptions, runProgram } from './usage.ts'
+import { oneOf, runProgram } from './usage.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Emulators and firmware. */
@@ -25,18 +25,18 @@ const scenarioMostMs = 45 * 60_000
 await runProgram(main)
 
 async function main(): Promise<number> {
-  const [first = '', ...rest] = process.argv.slice(2)
+  const given = process.argv.slice(2).filter((word) => word !== '--inside')
   const known = Object.keys(scenarios)
-  if (first === '' || first === '--help') {
-    console.log('usage: npm run lab -- SCENARIO | all\n')
+  if (given.length === 0 || given.includes('--help')) {
+    console.log('usage: npm run lab -- SCENARIO … | all\n')
     for (const [name, { about }] of Object.entries(scenarios)) console.log(`  ${name.padEnd(24)} ${about}`)
     return 0
   }
-  const name = oneOf('scenario', first, ['all', ...known])
-  // `--inside`: this very program, started again in its network.
-  const { inside } = parseOptions(rest, { inside: { type: 'boolean', default: false } })
-  if (inside) return runInside(name, scenarios[name] as Scenario)
-  const names = name === 'all' ? known : [name]
+  for (const name of given) oneOf('scenario', name, ['all', ...known])
+  const [name] = given as [string]
+  // This very program, started again in its network.
+  if (process.argv.includes('--inside')) return runInside(name, scenarios[name] as Scenario)
+  const names = given.includes('all') ? known : given
   await unpackTools(console.log, labTools)
   fillCache(new Set(names.flatMap((each): readonly string[] => scenarios[each]?.architectures ?? ['amd64'])))
   return runAll(names)

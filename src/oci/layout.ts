@@ -76,8 +76,8 @@ export type LayoutImage = { arch: Arch; manifestBytes: Uint8Array; tag: string }
 
 /**
  * Writes a layout folder: blobs first, index.json last, so that a folder that has an index.json is whole. The same input
- * makes the same bytes. Several architectures under one tag become one image index behind it: skopeo and registries take two
- * entries of one name for two images, and refuse to choose.
+ * makes the same bytes. Several architectures under one tag become one image index behind it: of two entries of one name skopeo
+ * (1.18) copies the first and says nothing of the other.
  *
  * @returns what index.json has, one entry a tag
  */

@@ -1,6 +1,7 @@
 /** A rack is switched on: ten small PCs at once, one server. */
 import { makeBridge, serverAddress, startDnsmasq } from '../network.ts'
 import { type Joined, type RackMachine, rackJoins } from '../rack.ts'
+import { tableLines } from '../results.ts'
 import type { Measured, Scenarios } from '../scenario.ts'
 
 const count = 10
@@ -50,15 +51,16 @@ function summary(joined: readonly Joined[]): Measured {
     rows
       .flatMap((row) => row.find((each) => each.step === step)?.seconds ?? [])
       .toSorted((one, other) => one - other)
-  const table = Object.fromEntries(
-    joined.map(({ name }, index) => [
-      name,
-      Object.fromEntries((rows[index] ?? []).map(({ step, seconds }) => [step, round(seconds)])),
-    ]),
-  )
-  const each = (choose: (times: readonly number[]) => number) =>
-    Object.fromEntries(steps.map((step) => [step, round(choose(of(step)))]))
-  console.table({ ...table, median: each(median), slowest: each((times) => times.at(-1) ?? 0) })
+  const table = joined.map(({ name }, index) => [
+    name,
+    ...steps.map((step) => rows[index]?.find((each) => each.step === step)?.seconds.toFixed(1) ?? ''),
+  ])
+  const each = (name: string, choose: (times: readonly number[]) => number) => [
+    name,
+    ...steps.map((step) => choose(of(step)).toFixed(1)),
+  ]
+  const last = [each('median', median), each('slowest', (times) => times.at(-1) ?? 0)]
+  for (const line of tableLines(['machine', ...steps], [...table, ...last])) console.log(line)
   return {
     seconds: steps.filter((step) => step !== 'total').map((step) => ({ step, seconds: median(of(step)) })),
   }
@@ -69,5 +71,3 @@ function median(sorted: readonly number[]): number {
   const [below = 0, above = 0] = [sorted[middle - 1 + (sorted.length % 2)], sorted[middle]]
   return (below + above) / 2
 }
-
-const round = (seconds: number) => Math.round(seconds * 10) / 10
