@@ -9,9 +9,11 @@ import { addBridge, required, runIp } from './network.ts'
 export type LossyLink = {
   /** Which part of the kernel loses them. */
   by: 'netem' | 'nftables'
-  /** Frames that were lost until now. */
-  lost(): { toMachine: number; fromMachine: number }
+  /** Until now. */
+  counts(): { toMachine: Frames; fromMachine: Frames }
 }
+/** `sent` has the lost ones among it. */
+export type Frames = { sent: number; lost: number }
 
 /** Ends of the cable: a frame that leaves one comes in at the other. */
 const [serverEnd, machineEnd] = ['cable0', 'cable1']
@@ -43,9 +45,17 @@ function loseByNetem(percent: number): LossyLink | undefined {
     ) as { drops: number }[]
     return qdisc?.drops ?? 0
   }
+  // They never leave the end that loses them.
+  const frames = (from: string, to: string): Frames => {
+    const lost = lostBy(from)
+    return { sent: arrivedAt(to) + lost, lost }
+  }
   return {
     by: 'netem',
-    lost: () => ({ toMachine: lostBy(serverEnd), fromMachine: lostBy(machineEnd) }),
+    counts: () => ({
+      toMachine: frames(serverEnd, machineEnd),
+      fromMachine: frames(machineEnd, serverEnd),
+    }),
   }
 }
 
@@ -62,8 +72,15 @@ function loseByNftables(percent: number): LossyLink {
     const text = execFileSync(nft, ['list', 'chain', 'netdev', 'weather', end], { encoding: 'utf8' })
     return Number(/counter packets (\d+)/.exec(text)?.[1] ?? 0)
   }
+  const frames = (at: string): Frames => ({ sent: arrivedAt(at), lost: lostBy(at) })
   return {
     by: 'nftables',
-    lost: () => ({ toMachine: lostBy(machineEnd), fromMachine: lostBy(serverEnd) }),
+    counts: () => ({ toMachine: frames(machineEnd), fromMachine: frames(serverEnd) }),
   }
+}
+
+function arrivedAt(end: string): number {
+  const text = execFileSync(required('ip'), ['-s', '-j', 'link', 'show', 'dev', end], { encoding: 'utf8' })
+  const [link] = JSON.parse(text) as { stats64?: { rx: { packets: number } } }[]
+  return link?.stats64?.rx.packets ?? 0
 }
