@@ -12,7 +12,7 @@ import type { Scenario } from '../test/lab/scenario.ts'
 import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
-import { oneOf, runProgram } from './usage.ts'
+import { oneOf, parseOptions, runProgram, WrongUsage } from './usage.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Emulators and firmware. */
@@ -25,17 +25,21 @@ const scenarioMostMs = 45 * 60_000
 await runProgram(main)
 
 async function main(): Promise<number> {
-  const given = process.argv.slice(2).filter((word) => word !== '--inside')
+  const words = process.argv.slice(2)
+  const given = words.filter((word) => !word.startsWith('-'))
   const known = Object.keys(scenarios)
-  if (given.length === 0 || given.includes('--help')) {
+  if (words.length === 0 || words.includes('--help')) {
     console.log('usage: npm run lab -- SCENARIO … | all\n')
     for (const [name, { about }] of Object.entries(scenarios)) console.log(`  ${name.padEnd(24)} ${about}`)
     return 0
   }
+  // `--inside`: this very program, started again in its network.
+  const options = words.filter((word) => word.startsWith('-'))
+  const { inside } = parseOptions(options, { inside: { type: 'boolean', default: false } })
+  if (given.length === 0) throw new WrongUsage(`name a scenario; known are all, ${known.join(', ')}`)
   for (const name of given) oneOf('scenario', name, ['all', ...known])
   const [name] = given as [string]
-  // This very program, started again in its network.
-  if (process.argv.includes('--inside')) return runInside(name, scenarios[name] as Scenario)
+  if (inside) return runInside(name, scenarios[name] as Scenario)
   const names = given.includes('all') ? known : given
   await unpackTools(console.log, labTools)
   fillCache(new Set(names.flatMap((each): readonly string[] => scenarios[each]?.architectures ?? ['amd64'])))

@@ -116,7 +116,7 @@ test('its timeline says so once, however often it asks, says hello or the server
 })
 
 test('a release that is not there and a label that is missing are both said', async () => {
-  await put('profiles/edge', { image: { name: 'edge', version: '2.0' }, cluster: 'factory' })
+  await put('profiles/edge?unpublished=true', { image: { name: 'edge', version: '2.0' }, cluster: 'factory' })
   await boots(async (session) => {
     expect(await session.plan()).toMatchObject({ status: 'wait', reason: expect.stringContaining('2.0') })
   })
