@@ -69,6 +69,11 @@ export const dhcpSection = section({
   rememberedClientsMax: count(8192, 1_000_000, 'Hardware addresses whose rate and firmware are remembered'),
   pendingMax: count(1024, 65_536, 'Answers under way at once'),
   offerHoldSeconds: count(60, 3600, 'How long an offered address is kept for who was offered it'),
+  offerYieldSeconds: count(
+    10,
+    3600,
+    'How old an offer has to be to give way to another client when no address is free',
+  ),
   offersMax: count(4096, 1_000_000, 'Offers open at once in one pool; the oldest gives way'),
   quarantineSeconds: count(600, 604_800, 'How long an address that was found in use is not given'),
 })

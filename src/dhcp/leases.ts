@@ -8,7 +8,8 @@
  *
  * A client is its hardware address, not option 61: a machine that boots says another identifier as ROM, as iPXE and as operating
  * system, and would get three addresses (docs/decisions/0011-dhcp.md). Queues are in the order in which their leases end, because
- * each has one duration; so nothing here looks through a whole range.
+ * each has one duration; so nothing here looks through a whole range. What is in a queue may be given to anybody when its time is
+ * over: leases of reserved addresses, and of those that a smaller range left out, are in none.
  */
 import { toText } from './address.ts'
 import type { Pool } from './pool.ts'
@@ -33,7 +34,13 @@ export type LeaseStore = {
   put(lease: StoredLease): Promise<void>
 }
 
-export type LeaseTimes = { offerHoldMs: number; quarantineMs: number; offersMax: number }
+export type LeaseTimes = {
+  offerHoldMs: number
+  /** From this age on an offer gives way where nothing else is free. */
+  offerYieldsAfterMs: number
+  quarantineMs: number
+  offersMax: number
+}
 
 export type Proposal = { lease: Lease; fresh: boolean } | { refused: string }
 export type Granted = { lease: Lease } | { refused: string }
@@ -92,7 +99,8 @@ export class PoolLeases {
       return { refused: `${text} is reserved for another machine` }
     if (reservedFor === undefined && this.pool.reservations.has(client))
       return { refused: `this machine has an address of its own, not ${text}` }
-    if (before !== undefined && before.client !== client && before.endsAtMs > nowMs)
+    const yields = reservedFor === client && before?.state === 'offered'
+    if (before !== undefined && before.client !== client && before.endsAtMs > nowMs && !yields)
       return {
         refused:
           before.state === 'quarantined' ? `${text} is in use elsewhere` : `${text} is another client's`,
@@ -139,14 +147,9 @@ export class PoolLeases {
 
   /** How full the range is. */
   count(nowMs: number): { size: number; bound: number; offered: number; quarantined: number } {
-    const alive = (state: LeaseState) =>
-      [...this.#queues[state].values()].filter(({ endsAtMs }) => endsAtMs > nowMs).length
-    return {
-      size: Math.max(0, this.pool.last - this.pool.first + 1),
-      bound: alive('bound'),
-      offered: alive('offered'),
-      quarantined: alive('quarantined'),
-    }
+    const alive = { bound: 0, offered: 0, quarantined: 0 }
+    for (const { endsAtMs, state } of this.#byAddress.values()) if (endsAtMs > nowMs) alive[state] += 1
+    return { size: Math.max(0, this.pool.last - this.pool.first + 1), ...alive }
   }
 
   /** An address, or why there is none. */
@@ -154,8 +157,9 @@ export class PoolLeases {
     const reservation = this.pool.reservations.get(client)
     if (reservation !== undefined) {
       const holder = this.#byAddress.get(reservation.address)
-      if (holder === undefined || holder.client === client || holder.endsAtMs <= nowMs)
-        return reservation.address
+      const isHeld = holder !== undefined && holder.client !== client && holder.endsAtMs > nowMs
+      // A mere offer is no lease: whoever got it before the address was reserved asks again.
+      if (!isHeld || holder.state === 'offered') return reservation.address
       const who = holder.state === 'quarantined' ? 'a machine that did not ask us' : holder.client
       return `its reserved address ${toText(reservation.address)} is in use by ${who}`
     }
@@ -164,6 +168,7 @@ export class PoolLeases {
     if (wanted !== undefined && this.#isGivable(wanted) && this.#isFree(wanted, nowMs)) return wanted
     return (
       this.#unused(nowMs) ??
+      this.#oldOffer(nowMs) ??
       `all ${Math.max(0, this.pool.last - this.pool.first + 1)} addresses of ${this.pool.name} are in use; widen dhcp.pools`
     )
   }
@@ -180,8 +185,7 @@ export class PoolLeases {
     }
     for (const queue of [this.#queues.quarantined, this.#queues.bound]) {
       const [first] = queue.values()
-      if (first !== undefined && first.endsAtMs <= nowMs && this.#isGivable(first.address))
-        return first.address
+      if (first !== undefined && first.endsAtMs <= nowMs) return first.address
     }
     // Leases of before a change of leaseSeconds may end later than those behind them.
     if (nowMs < this.#scanAgainMs) return undefined
@@ -189,6 +193,17 @@ export class PoolLeases {
     for (const lease of this.#byAddress.values())
       if (lease.endsAtMs <= nowMs && this.#isGivable(lease.address)) return lease.address
     return undefined
+  }
+
+  /**
+   * A DISCOVER costs nobody anything, and fifty of them must not empty a pool of fifty for as long as an offer is kept. Who means it
+   * takes the offer within seconds (limits.ts); one that comes later is told to begin again.
+   */
+  #oldOffer(nowMs: number): number | undefined {
+    const [oldest] = this.#queues.offered.values()
+    const { offerHoldMs, offerYieldsAfterMs } = this.#times
+    const isOld = oldest !== undefined && nowMs >= oldest.endsAtMs - offerHoldMs + offerYieldsAfterMs
+    return isOld ? oldest.address : undefined
   }
 
   #isFree(address: number, nowMs: number): boolean {
@@ -218,7 +233,7 @@ export class PoolLeases {
     }
     this.#byAddress.set(lease.address, lease)
     if (lease.client !== '') this.#byClient.set(lease.client, lease)
-    this.#queues[lease.state].set(lease.address, lease)
+    if (this.#isGivable(lease.address)) this.#queues[lease.state].set(lease.address, lease)
   }
 
   #drop(lease: Lease): void {

@@ -49,8 +49,8 @@ export class Lessor {
 
   constructor(options: ResponderOptions) {
     this.#options = options
-    const { maxOffers, offerHoldMs, quarantineMs } = options.limits
-    const times = { offerHoldMs, quarantineMs, offersMax: maxOffers }
+    const { maxOffers, ...limits } = options.limits
+    const times = { ...limits, offersMax: maxOffers }
     this.#pools = options.pools.map((pool) => new PoolLeases(pool, times))
     this.#underWay = new Map(this.#pools.map((pool) => [pool, new Set()]))
   }

@@ -13,6 +13,11 @@ export type DhcpLimits = {
   maxPending: number
   /** How long an offered address is kept for who was offered it. */
   offerHoldMs: number
+  /**
+   * How long it is kept in any case: then, where nothing else is free, the oldest offer gives way. EDK2 collects offers for 4 s after its
+   * first DISCOVER and for 8 s after its second before it takes one.
+   */
+  offerYieldsAfterMs: number
   /** Offers open at once in one pool; the oldest gives way. */
   maxOffers: number
   /** How long an address that was found in use is not given. */
@@ -27,6 +32,7 @@ export const defaultDhcpLimits: DhcpLimits = {
   maxRememberedClients: 8192,
   maxPending: 1024,
   offerHoldMs: 60_000,
+  offerYieldsAfterMs: 10_000,
   maxOffers: 4096,
   quarantineMs: 600_000,
 }

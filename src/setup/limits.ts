@@ -64,6 +64,7 @@ export function dhcpLimitsOf({ dhcp }: Pick<Config, 'dhcp'>): DhcpLimits {
     maxRememberedClients: dhcp.rememberedClientsMax,
     maxPending: dhcp.pendingMax,
     offerHoldMs: dhcp.offerHoldSeconds * 1000,
+    offerYieldsAfterMs: dhcp.offerYieldSeconds * 1000,
     maxOffers: dhcp.offersMax,
     quarantineMs: dhcp.quarantineSeconds * 1000,
   }

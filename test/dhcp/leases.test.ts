@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { toNumber } from '../../src/dhcp/address.ts'
 import { messageTypeOf } from '../../src/dhcp/intent.ts'
-import type { StoredLease } from '../../src/dhcp/leases.ts'
+import { PoolLeases, type StoredLease } from '../../src/dhcp/leases.ts'
 import { defaultDhcpLimits } from '../../src/dhcp/limits.ts'
 import { messageName } from '../../src/dhcp/options.ts'
 import { createPools } from '../../src/dhcp/pool.ts'
@@ -109,6 +110,25 @@ describe('leases', () => {
     expect(await joins(here, 1)).toBe('10.9.0.50')
   })
 
+  test('DISCOVERs that nobody follows up empty a pool for seconds only: then the oldest offer gives way', async () => {
+    const here = site({ pools: small })
+    for (const last of [101, 102, 103]) {
+      await offered(here, last)
+      here.pass(1000)
+    }
+    // Firmware collects offers before it takes one; so long each is kept.
+    expect(await offered(here, 1)).toBeUndefined()
+    expect(await takes(here, 102, '10.9.0.51')).toBe('10.9.0.51')
+    here.pass(defaultDhcpLimits.offerYieldsAfterMs - 3000)
+    expect(await joins(here, 1)).toBe('10.9.0.50')
+    expect(await offered(here, 2)).toBeUndefined()
+    // Who comes too late for its offer is told to begin again.
+    expect(await takes(here, 101, '10.9.0.50')).toBe('NAK')
+    here.pass(2000)
+    expect(await joins(here, 2)).toBe('10.9.0.52')
+    expect(await joins(here, 3)).toBeUndefined()
+  })
+
   test('a reserved address is given to its machine, whatever else is free, and to nobody else', async () => {
     const reservations = { '52:54:00:00:00:09': { address: '10.9.0.50' } }
     const here = site({ pools: small, reservations })
@@ -120,6 +140,50 @@ describe('leases', () => {
     expect(await takes(here, 4, '10.9.0.50')).toBe('NAK')
     expect(await joins(here, 9)).toBe('10.9.0.50')
     expect(await takes(here, 9, '10.9.0.51')).toBe('NAK')
+  })
+
+  test('an offer of a reserved address that nobody took goes to no stranger, and its machine is answered', async () => {
+    const here = site({ reservations: { '52:54:00:00:00:09': { address: '10.9.0.50' } } })
+    // Whoever says the hardware address has it offered: one forged packet.
+    expect(await offered(here, 9)).toBe('10.9.0.50')
+    for (let minute = 0; minute < 3; minute += 1) {
+      here.pass(defaultDhcpLimits.offerHoldMs + 1)
+      expect(await offered(here, 1)).not.toBe('10.9.0.50')
+      expect(await offered(here, 9)).toBe('10.9.0.50')
+    }
+    expect(await joins(here, 9)).toBe('10.9.0.50')
+  })
+
+  test('a reserved address whose lease ended does not stand in the way of the others that are free', async () => {
+    const reservations = { '52:54:00:00:00:09': { address: '10.9.0.50' } }
+    const here = site({ pools: small, reservations })
+    for (const last of [9, 1, 2]) await joins(here, last)
+    here.pass(601_000)
+    expect([await joins(here, 3), await joins(here, 4)]).toEqual(['10.9.0.51', '10.9.0.52'])
+  })
+
+  test('a machine gets its reserved address from a mere offer to somebody else, and not from a lease', () => {
+    const reservations = { '52:54:00:00:00:09': { address: '10.9.0.50' } }
+    const takenFrom = (state: 'offered' | 'bound') => {
+      const { maxOffers, ...limits } = defaultDhcpLimits
+      const leases = new PoolLeases(createPools(small, reservations)[0]!, { ...limits, offersMax: maxOffers })
+      const address = toNumber('10.9.0.50') as number
+      leases.restore([{ address, client: '52:54:00:00:00:01', state, endsAtMs: 1000 }])
+      return {
+        granted: () => leases.grant('52:54:00:00:00:09', address, 0),
+        proposed: () => leases.propose('52:54:00:00:00:09', undefined, 0),
+      }
+    }
+    const client = '52:54:00:00:00:09'
+    expect(takenFrom('offered').granted()).toMatchObject({ lease: { client, state: 'bound' } })
+    expect(takenFrom('offered').proposed()).toMatchObject({
+      lease: { client, state: 'offered' },
+      fresh: true,
+    })
+    expect(takenFrom('bound').granted()).toEqual({ refused: "10.9.0.50 is another client's" })
+    expect(takenFrom('bound').proposed()).toEqual({
+      refused: 'its reserved address 10.9.0.50 is in use by 52:54:00:00:00:01',
+    })
   })
 
   test('an address that somebody else has is passed over, and stays so for a while', async () => {
