@@ -11,8 +11,8 @@ import { messageTypes, options, printableText } from './options.ts'
 import { broadcastFlag, type DhcpPacket, encodePacket, latin1, latin1Text, parsePacket } from './packet.ts'
 import type { Ports } from './reply.ts'
 
-/** Of strangers, so it is bounded. */
-const maxOffers = 64
+/** Of strangers, so it is bounded; of each kind for itself, because whoever invents one kind must not keep us from hearing another. */
+const maxOffersOfKind = 64
 
 export type Offer = {
   /** Option 54; where it is missing, who sent it. */
@@ -42,7 +42,8 @@ export type ProbeOptions = {
 }
 
 /**
- * One offer for each server, in the order of arrival.
+ * One offer for each server and kind, in the order of arrival: anybody can answer in the name of another server, and what is said so
+ * must not hide what the server itself says. Kinds are by address or none, and by whose mark.
  * @throws listen-failed where port 68 cannot be had
  */
 export async function probeServers(ask: ProbeOptions): Promise<Offer[]> {
@@ -52,10 +53,16 @@ export async function probeServers(ask: ProbeOptions): Promise<Offer[]> {
   const chaddr = Uint8Array.from([0x02, 0x4d, 0x53, ...ask.random(3)])
   ask.onAddress?.(macText(chaddr))
   const offers = new Map<string, Offer>()
+  const counts = new Map<string, number>()
   const hear = (bytes: Uint8Array, from: { address: string }) => {
     const offer = toOffer(bytes, xid, from.address)
-    if (offer !== undefined && offers.size < maxOffers)
-      offers.set(`${offer.server} ${offer.address === anyAddress}`, offer)
+    if (offer === undefined) return
+    const kind = kindOf(offer)
+    const key = `${offer.server} ${kind}`
+    const count = counts.get(kind) ?? 0
+    if (offers.has(key) || count >= maxOffersOfKind) return
+    counts.set(kind, count + 1)
+    offers.set(key, offer)
   }
   await using stack = new AsyncDisposableStack()
   const bind = async (host: string) => {
@@ -91,6 +98,12 @@ function discover(
     ...{ ciaddr: anyAddress, yiaddr: anyAddress, siaddr: anyAddress, giaddr: anyAddress },
     ...{ chaddr, sname: '', file: '', options: found },
   }
+}
+
+/** Marks are strangers' text, so all but those that mean something are one. */
+function kindOf({ address, muster }: Offer): string {
+  const mark = muster === undefined || muster === 'auto' ? muster : 'server'
+  return `${address === anyAddress ? 'proxy' : 'server'} ${mark}`
 }
 
 /** Attacker-controlled; undefined for anything that does not answer our question. */

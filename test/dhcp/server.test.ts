@@ -235,6 +235,60 @@ describe('who gives addresses here', () => {
     expect(segment.openPorts).toBe(0)
   })
 
+  /** What is judged of offers that arrive in this order; the real server is 10.9.0.254. */
+  async function judged(forged: (xid: number) => DhcpPacket[]) {
+    const segment = new Segment()
+    const asked = ask(segment)
+    await sleep(5)
+    const { xid } = parsePacket(segment.sent[0]!.bytes)
+    for (const packet of forged(xid))
+      segment.send(
+        encodePacket(packet, 1472),
+        { address: '10.9.0.66', port: 67 },
+        { address: '255.255.255.255', port: 68 },
+      )
+    return judgeOffers(await asked, ['10.9.0.9'])
+  }
+  const said = (xid: number, server: string, yiaddr: string, mark?: string): DhcpPacket => {
+    const values = { 54: server, ...(mark === undefined ? {} : { 224: mark }) }
+    return { ...request(2, values), op: 'reply', xid, yiaddr }
+  }
+  const real = (xid: number) => said(xid, '10.9.0.254', '10.9.0.70')
+  const standsBack = { mode: 'proxy', because: '10.9.0.254 offers addresses here' }
+  const many = (one: (index: number) => DhcpPacket) => Array.from({ length: 70 }, (_, index) => one(index))
+
+  test.each<[what: string, forged: (xid: number) => DhcpPacket[]]>([
+    [
+      'a later offer in its name, of a Muster',
+      (xid) => [real(xid), said(xid, '10.9.0.254', '10.9.0.70', 'auto')],
+    ],
+    ['an earlier one', (xid) => [said(xid, '10.9.0.254', '10.9.0.70', 'auto'), real(xid)]],
+    [
+      'a crowd of proxies before it',
+      (xid) => [...many((one) => said(xid, `10.9.1.${one}`, '0.0.0.0')), real(xid)],
+    ],
+    [
+      'a crowd of Musters that would step back',
+      (xid) => [...many((one) => said(xid, `10.9.1.${one}`, '10.9.0.70', 'auto')), real(xid)],
+    ],
+  ])('a server is not hidden by %s', async (_, forged) => {
+    expect(await judged(forged)).toEqual(standsBack)
+  })
+
+  test('offers that are invented by the hundred take bounded room, whatever marks they have', async () => {
+    const segment = new Segment()
+    const asked = ask(segment)
+    await sleep(5)
+    const { xid } = parsePacket(segment.sent[0]!.bytes)
+    for (let one = 0; one < 600; one += 1)
+      segment.send(
+        encodePacket(said(xid, `10.9.${one >> 8}.${one & 255}`, '10.9.0.70', `mark ${one}`), 1472),
+        { address: '10.9.0.66', port: 67 },
+        { address: '255.255.255.255', port: 68 },
+      )
+    expect(await asked).toHaveLength(64)
+  })
+
   const offer = (server: string, more: Partial<Offer> = {}): Offer => ({
     ...{ server, address: '10.9.0.70', nextServer: '0.0.0.0', file: '', muster: undefined },
     ...more,
