@@ -92,7 +92,9 @@ async function tryOne(
   })
   if (reply === undefined) return 'silent'
   if (mode === 'proxy' && reply.yiaddr !== '0.0.0.0') throw new Error('a proxy offered an address')
-  destinationOf(packet, reply, dhcpPorts)
+  const { address } = destinationOf(packet, reply, dhcpPorts)
+  if (port === 'dhcp' && address !== '255.255.255.255' && !address.startsWith(`${captured.network}.`))
+    throw new Error(`a reply to ${address}, which is none of ours`)
   const encoded = encodePacket(reply, replyLimit(packet))
   if (parsePacket(encoded).xid !== packet.xid) throw new Error('a reply reads back as another exchange')
   return 'replies'

@@ -1,5 +1,6 @@
 /** `muster dhcp explain`: what a DHCP packet says, which firmware sent it, and what each mode would answer, and why. */
 import { existsSync, readFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import type { Command } from 'commander'
 import { createDhcpBoot } from '../boot/dhcp.ts'
 import type { Config } from '../config/schema.ts'
@@ -8,6 +9,7 @@ import { parseHex, readCapture } from '../dhcp/capture.ts'
 import { type DecodedPacket, type Explained, explain } from '../dhcp/explain.ts'
 import { defaultDhcpLimits } from '../dhcp/limits.ts'
 import { createPools } from '../dhcp/pool.ts'
+import { segmentsOf } from '../dhcp/recipients.ts'
 import { Responder } from '../dhcp/responder.ts'
 import { errorCodeOf, type MusterError } from '../errors.ts'
 import { silentLog } from '../log.ts'
@@ -64,6 +66,8 @@ function responderOf(config: Config): Responder {
     store: { load: async () => [], put: async () => {} },
     inUse: async () => false,
     binl: config.dhcp.binl,
+    relays: config.dhcp.relays,
+    segments: segmentsOf([serverAddress(config)], networkInterfaces()),
     limits: defaultDhcpLimits,
     log: silentLog,
     now: Date.now,

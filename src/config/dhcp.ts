@@ -49,6 +49,16 @@ export const dhcpSection = section({
     .describe(
       'Addresses that belong to one machine: {52:54:00:12:34:56: {address: 192.0.2.20, hostName: rack-7}}',
     ),
+  relays: z
+    .array(
+      z
+        .string()
+        .regex(/^\d+(\.\d+){3}(\/\d+)?$/, 'an address or a network, as in 192.0.2.254 or 192.0.2.0/24'),
+    )
+    .default([])
+    .describe(
+      'Relay agents that are answered, addresses or networks of them; by default those inside the networks of dhcp.pools',
+    ),
   binl: z
     .array(
       z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){2,5}$/, 'the beginning of a MAC address, as in 9c:b6:54'),

@@ -81,6 +81,7 @@ export async function explain(
     cameBy:
       to === undefined || to.address === broadcastAddress ? ('broadcast' as const) : ('unicast' as const),
     server,
+    ...(from === undefined ? {} : { from: from.address }),
   }
   for (const mode of ['proxy', 'server'] as const) {
     const decision = await responders[mode].decide(packet, mode, arrival)

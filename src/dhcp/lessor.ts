@@ -1,7 +1,7 @@
 /** A server's answers: which address, whether to refuse, when to be silent (RFC 2131 §4.3). */
 import { errorCodeOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { anyAddress, isWithin, readAddress, toNumber, toText } from './address.ts'
+import { anyAddress, isWithin, type Network, readAddress, toNumber, toText } from './address.ts'
 import { type DhcpClient, subOptions } from './client.ts'
 import type { InUse } from './in-use.ts'
 import { addressIn, type Intent } from './intent.ts'
@@ -10,6 +10,7 @@ import { type DhcpLimits, maxTriesPerOffer } from './limits.ts'
 import { options } from './options.ts'
 import type { DhcpPacket } from './packet.ts'
 import type { Pool } from './pool.ts'
+import type { Recipients } from './recipients.ts'
 import {
   type BootAnswer,
   informReply,
@@ -34,6 +35,9 @@ export type ResponderOptions = {
   inUse: InUse
   /** Address blocks (`9c:b6:54`) of UEFI firmware that takes its file at port 4011 only. */
   binl?: readonly string[]
+  /** Relay agents that are answered, and networks of our own addresses (recipients.ts). */
+  relays?: readonly string[]
+  segments?: readonly Network[]
   limits: DhcpLimits
   log: Log
   /** Milliseconds since 1970. */
@@ -42,13 +46,15 @@ export type ResponderOptions = {
 
 export class Lessor {
   readonly #options: ResponderOptions
+  readonly #recipients: Recipients
   readonly #pools: PoolLeases[]
   /** Clients whose answer is under way, by pool: one asks in several at once where we have several addresses. */
   readonly #underWay: ReadonlyMap<PoolLeases, Set<string>>
   #pending = 0
 
-  constructor(options: ResponderOptions) {
+  constructor(options: ResponderOptions, recipients: Recipients) {
     this.#options = options
+    this.#recipients = recipients
     const { maxOffers, ...limits } = options.limits
     const times = { ...limits, offersMax: maxOffers }
     this.#pools = options.pools.map((pool) => new PoolLeases(pool, times))
@@ -77,6 +83,9 @@ export class Lessor {
     const pool = this.#poolFor(facts)
     if (pool === undefined)
       return silent(client, [...because, `no pool is for the network of ${segmentOf(facts).address}`])
+    // A pool that the packet chooses by an option says nothing of the relay that the reply goes to.
+    const refusal = this.#recipients.refusalOf(request)
+    if (refusal !== undefined) return silent(client, [...because, refusal])
     const key = clientKey(client, request)
     if (key === undefined)
       return silent(client, [...because, 'it has neither hardware address nor identifier'])

@@ -10,22 +10,26 @@ import { type Decision, describe, Lessor, type ResponderOptions, silent } from '
 import { messageName, options } from './options.ts'
 import { type DhcpPacket, latin1 } from './packet.ts'
 import { Recent } from './recent.ts'
+import { Recipients } from './recipients.ts'
 import { proxyReply, type ReplyFacts } from './reply.ts'
 
 export type DhcpMode = 'proxy' | 'server'
 
-/** How a packet came. `server`: our address on the segment it came from. */
-export type Arrival = { port: 'dhcp' | 'pxe'; cameBy: 'broadcast' | 'unicast'; server: string }
+/** How a packet came. `server`: our address on the segment it came from; `from`: its sender's, where that is known. */
+export type Arrival = { port: 'dhcp' | 'pxe'; cameBy: 'broadcast' | 'unicast'; server: string; from?: string }
 
 export class Responder {
   readonly #options: ResponderOptions
+  readonly #recipients: Recipients
   readonly #lessor: Lessor
   /** Firmware by hardware address, of the exchange under way: a Pi's REQUEST does not say any more that it is one. */
   readonly #firmware: Recent<{ xid: number; client: DhcpClient }>
 
+  /** @throws config-invalid where `relays` are none */
   constructor(options: ResponderOptions) {
     this.#options = options
-    this.#lessor = new Lessor(options)
+    this.#recipients = new Recipients(options)
+    this.#lessor = new Lessor(options, this.#recipients)
     this.#firmware = new Recent(options.limits.maxRememberedClients)
   }
 
@@ -48,7 +52,7 @@ export class Responder {
       : this.#lessor.serve(facts, intent)
   }
 
-  #proxy(facts: ReplyFacts, intent: Intent, { port }: Arrival): Decision {
+  #proxy(facts: ReplyFacts, intent: Intent, { from, port }: Arrival): Decision {
     const { client, request, server } = facts
     const because = describe(client)
     if (client.kind === 'other' || client.kind === 'u-root')
@@ -60,6 +64,9 @@ export class Responder {
       ])
     if (intent.kind === 'decline' || intent.kind === 'release')
       return silent(client, [...because, 'addresses are not our business in this mode'])
+    // What comes to port 4011 is answered to its sender.
+    const refusal = port === 'dhcp' ? this.#recipients.refusalOf(request, from) : undefined
+    if (refusal !== undefined) return silent(client, [...because, refusal])
     const boot = this.#options.boot(client, server)
     if ('nothing' in boot) return silent(client, [...because, boot.nothing])
     const binl = client.mac !== undefined && this.#isBinl(client)

@@ -235,7 +235,10 @@ class Server implements DhcpServer {
   }
 
   async #tryAnswer(request: DhcpPacket, from: Peer, arrival: Arrival, at: Port): Promise<void> {
-    const decision = await this.#options.responder.decide(request, this.#mode, arrival)
+    const decision = await this.#options.responder.decide(request, this.#mode, {
+      ...arrival,
+      from: from.address,
+    })
     // Port 4011 is asked from an address: the answer goes back the same way, also where ciaddr says another one.
     if (decision.reply !== undefined) {
       const isQuestion = request.options.has(options.muster)

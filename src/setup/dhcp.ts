@@ -10,6 +10,7 @@ import { createInUse } from '../dhcp/in-use.ts'
 import type { LeaseStore } from '../dhcp/leases.ts'
 import { createPools, type Pool } from '../dhcp/pool.ts'
 import { probeServers } from '../dhcp/probe.ts'
+import { segmentsOf } from '../dhcp/recipients.ts'
 import { Responder } from '../dhcp/responder.ts'
 import { type Answered, createDhcpServer, type DhcpServer } from '../dhcp/server.ts'
 import { chooseEngine } from '../dhcp/start.ts'
@@ -53,7 +54,8 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
     boot: createDhcpBoot({ advertise: config.advertise, ports: () => ports }),
     hostName: (mac) => nameOf(machines, mac),
     inUse: createInUse({ waitMs: dhcp.conflictCheckMs }),
-    binl: dhcp.binl,
+    ...{ binl: dhcp.binl, relays: dhcp.relays },
+    segments: segmentsOf(addresses, networkInterfaces()),
   })
   const { maxPacketBytes } = limits
   const engine = await chooseEngine({ engine: dhcp.engine, log, maxPacketBytes })

@@ -51,6 +51,16 @@ describe('muster dhcp explain', () => {
     expect(answersOf(out).at(-1)).toBe('Mode server: no answer: no pool is for the network of 10.20.0.1.')
   })
 
+  test('a relay agent that is not known: the setting that names it', async () => {
+    const relayed = discover({ 82: [5, 4, 10, 9, 0, 0] }, { giaddr: '198.51.100.7' })
+    const { out } = await explained([relayed])
+    expect(answersOf(out).at(-1)).toBe(
+      'Mode server: no answer: the relay agent 198.51.100.7 is not known here: name it in dhcp.relays.',
+    )
+    const named = await explained([relayed], '--set', 'dhcp.relays=198.51.100.0/24')
+    expect(answersOf(named.out).at(-1)).toContain('Mode server: OFFER to 198.51.100.7:67')
+  })
+
   test('trouble 3: a machine that takes the offer of another DHCP server', async () => {
     const taken = request(3, { 54: '10.9.0.254', 50: '10.9.0.77', 60: 'PXEClient', 93: [0, 7] })
     const { out } = await explained([taken])

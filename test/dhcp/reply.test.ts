@@ -366,7 +366,12 @@ describe('how long a reply may be, and where it goes', () => {
             const asked = parsePacket(bytes)
             const { because, reply } = await site().ask(asked, { mode })
             expect(because.length).toBeGreaterThan(0)
-            if (reply !== undefined) parsePacket(encodePacket(reply, replyLimit(asked)))
+            if (reply === undefined) return
+            parsePacket(encodePacket(reply, replyLimit(asked)))
+            // Attackers choose giaddr and ciaddr.
+            expect(destinationOf(asked, reply, dhcpPorts).address).toMatch(
+              /^(255\.255\.255\.255|10\.9\.0\.\d+)$/,
+            )
           } catch (error) {
             expect(errorCodeOf(error)).toBe('packet-invalid')
           }
