@@ -87,6 +87,8 @@ class Server implements DhcpServer {
   readonly #ports: Ports
   readonly #now: () => number
   readonly #rate: PacketRate
+  /** Of what is malformed, by the address that it came from. */
+  readonly #malformedRate: PacketRate
   readonly #rateOfAll: TokenBucket
   readonly #bound: Port[] = []
   /** Where replies leave from, by our address. */
@@ -115,9 +117,11 @@ class Server implements DhcpServer {
     this.#mode = options.mode
     const { maxPacketBurstPerClient, maxPacketsPerSecond, maxPacketsPerSecondPerClient } = options.limits
     const maxClients = options.limits.maxRememberedClients
-    this.#rate = new PacketRate({
+    const perClient = {
       ...{ perSecond: maxPacketsPerSecondPerClient, burst: maxPacketBurstPerClient, maxClients },
-    })
+    }
+    this.#rate = new PacketRate(perClient)
+    this.#malformedRate = new PacketRate(perClient)
     this.#rateOfAll = new TokenBucket({ perSecond: maxPacketsPerSecond, burst: maxPacketsPerSecond })
   }
 
@@ -185,7 +189,9 @@ class Server implements DhcpServer {
   #receive(bytes: Uint8Array, from: Peer, arrivals: readonly Arrival[], at: Port): void {
     if (this.#stopped) return
     this.#stats.received += 1
-    const request = this.#admit(bytes, from)
+    // Answers at port 4011 go back to where the question came from, and nothing can be sent to port 0.
+    const isFromNowhere = from.port === 0 && arrivals.some(({ port }) => port === 'pxe')
+    const request = isFromNowhere ? 'malformed' : this.#admit(bytes, from)
     if (typeof request === 'string') {
       this.#stats[request] += 1
       return
@@ -201,15 +207,14 @@ class Server implements DhcpServer {
     else this.#options.log.error({ ...fields, err: error }, 'a DHCP packet could not be answered')
   }
 
-  /** The packet, or why it is dropped. */
+  /** The packet, or why it is dropped. The bucket of all comes last: what is dropped anyway takes nothing from other machines. */
   #admit(bytes: Uint8Array, from: Peer): DhcpPacket | 'rateLimited' | 'malformed' | 'ignored' {
-    const nowMs = this.#now()
-    if (!this.#rateOfAll.take(nowMs)) return 'rateLimited'
     const request = this.#parse(bytes, from)
     if (request === undefined) return 'malformed'
     const mac = macText(request.chaddr)
     if (request.op === 'reply' || this.#ignored.has(mac)) return 'ignored'
-    return this.#rate.take(mac, nowMs) ? request : 'rateLimited'
+    const nowMs = this.#now()
+    return this.#rate.take(mac, nowMs) && this.#rateOfAll.take(nowMs) ? request : 'rateLimited'
   }
 
   #parse(bytes: Uint8Array, from: Peer): DhcpPacket | undefined {
@@ -218,7 +223,9 @@ class Server implements DhcpServer {
       return parsePacket(bytes)
     } catch (error) {
       if (!(error instanceof MusterError)) throw error
-      this.#options.log.debug({ from: from.address, reason: error.message }, 'DHCP packet dropped')
+      // Never a reason to drop what is sound: all clients without an address come from 0.0.0.0.
+      if (this.#malformedRate.take(from.address, this.#now()))
+        this.#options.log.debug({ from: from.address, reason: error.message }, 'DHCP packet dropped')
       return undefined
     }
   }

@@ -136,6 +136,42 @@ describe('a DHCP server', () => {
     expect(await muster.ask(discover({}, { chaddr: macOf(2) }))).toHaveLength(1)
   })
 
+  test('neither rubbish nor one machine that floods uses up what packets there may be in all', async () => {
+    const limits = { ...defaultDhcpLimits, maxPacketsPerSecond: 30 }
+    const lines: unknown[] = []
+    const log = {
+      ...silentLog,
+      debug: (fields: { from?: string }) => void (fields.from && lines.push(fields)),
+    }
+    await using muster = await serverOn({ now: () => 0, limits, log: log as Log })
+    for (let count = 0; count < 200; count += 1) {
+      muster.segment.send(
+        Uint8Array.of(0),
+        { address: '10.9.0.66', port: 9 },
+        { address: '255.255.255.255', port: 67 },
+      )
+      await muster.ask(discover({}, { chaddr: macOf(1) }))
+    }
+    expect(muster.server.stats()).toMatchObject({ malformed: 200, rateLimited: 180 })
+    // Nor does it fill a log.
+    expect(lines).toHaveLength(defaultDhcpLimits.maxPacketBurstPerClient)
+    for (let last = 2; last <= 11; last += 1)
+      expect(await muster.ask(discover({}, { chaddr: macOf(last) }))).toHaveLength(1)
+    expect(await muster.ask(discover({}, { chaddr: macOf(12) }))).toEqual([])
+  })
+
+  test('a question at port 4011 from port 0, where no answer can go, is dropped', async () => {
+    await using muster = await serverOn({ mode: 'proxy' })
+    const asked = vectorBytes('ovmf-proxy-binl-5-4011-type3.bin')
+    expect(await muster.ask(asked, '10.9.0.1', 4011, { address: '10.9.0.50', port: 0 })).toEqual([])
+    expect(muster.server.stats()).toMatchObject({ malformed: 1, acks: 0 })
+    // At port 67 the answer goes to port 68, whatever port the question came from.
+    const odd = { address: '0.0.0.0', port: 0 }
+    expect(
+      await muster.ask(vectorBytes('ovmf-full-0-67-type1.bin'), '255.255.255.255', 67, odd),
+    ).toHaveLength(1)
+  })
+
   test('a packet that is sent again while its answer waits for a look at the address gets one answer', async () => {
     let looks = 0
     const inUse = async () => {
