@@ -44,8 +44,7 @@ export function composeFit(): (arch: Arch, kernel: Opener, initramfs: Opener) =>
       })
       return toFile(parts, { kernel, initramfs })
     } catch (error) {
-      await kernel.close()
-      await initramfs?.close()
+      await Promise.allSettled([kernel.close(), initramfs?.close()])
       throw error
     }
   }
@@ -81,21 +80,9 @@ function toFile(parts: readonly TreePart[], files: { kernel: BootFile; initramfs
     return bytes
   }
 
+  /** As often as one likes. */
   async function close(): Promise<void> {
-    await files.kernel.close()
-    await files.initramfs.close()
-  }
-
-  async function* chunks(start: number, end: number) {
-    try {
-      for (let offset = start; offset <= end; ) {
-        const bytes = await read(offset, Math.min(chunkBytes, end + 1 - offset))
-        yield bytes
-        offset += bytes.length
-      }
-    } finally {
-      await close()
-    }
+    await Promise.all([files.kernel.close(), files.initramfs.close()])
   }
 
   return {
@@ -103,8 +90,53 @@ function toFile(parts: readonly TreePart[], files: { kernel: BootFile; initramfs
     etag: `${files.kernel.etag}-${files.initramfs.etag}`,
     contentType: 'application/octet-stream',
     read,
-    stream: ({ start, end } = { start: 0, end: size - 1 }) => Readable.from(chunks(start, end)),
+    stream: ({ start, end } = { start: 0, end: size - 1 }) => new FitStream({ read, close, start, end }),
     close,
+  }
+}
+
+type FitStreamOptions = Pick<BootFile, 'read' | 'close'> & { start: number; end: number }
+
+/**
+ * Closes the files however it ends, also where nobody reads. `Readable.from` over a generator does not: for a client that is gone
+ * before the first read the generator never starts, so its `finally` never runs, and Node ends a process that collects a FileHandle
+ * which is still open.
+ */
+class FitStream extends Readable {
+  readonly #options: FitStreamOptions
+  #offset: number
+
+  constructor(options: FitStreamOptions) {
+    super({ highWaterMark: chunkBytes })
+    this.#options = options
+    this.#offset = options.start
+  }
+
+  override _read(): void {
+    void this.#next()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#options.close().then(
+      () => done(error),
+      (failure: unknown) => done(error ?? (failure as Error)),
+    )
+  }
+
+  async #next(): Promise<void> {
+    const { end, read } = this.#options
+    if (this.#offset > end) {
+      this.push(null)
+      return
+    }
+    try {
+      const bytes = await read(this.#offset, Math.min(chunkBytes, end + 1 - this.#offset))
+      this.#offset += bytes.length
+      this.push(bytes)
+    } catch (error) {
+      // Where the client went away during a read, the file is closed and this changes nothing any more.
+      this.destroy(error as Error)
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Binary formats of boot loaders: round trips, nothing but our errors, and U-Boot's own tools as judges. */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -195,6 +196,22 @@ describe('a FIT of the agent', () => {
       const hash = node?.children.get('hash-1')?.properties.get('value')
       expect(Buffer.from(hash ?? []).toString('hex')).toBe(createHash('sha256').update(content).digest('hex'))
     }
+  })
+  test('gives both files back when nobody reads it, and when it was read', async () => {
+    const closed: string[] = []
+    const counted = (name: string, bytes: Uint8Array) => async () => ({
+      ...inMemory(bytes),
+      close: async () => void closed.push(name),
+    })
+    const openCounted = () =>
+      composeFit()('arm64', counted('kernel', kernel), counted('initramfs', initramfs))
+    const stream = (await openCounted()).stream()
+    stream.destroy()
+    await once(stream, 'close')
+    expect(closed).toEqual(['kernel', 'initramfs'])
+    const piece = await buffer((await openCounted()).stream({ start: 3, end: 9 }))
+    expect(piece).toEqual(Buffer.from(await (await open()).read(3, 7)))
+    expect(closed).toEqual(['kernel', 'initramfs', 'kernel', 'initramfs'])
   })
   test('has nothing behind the kernel that U-Boot would overwrite when it moves it up to the next 2 MiB', async () => {
     const bytes = await buffer((await open()).stream())
