@@ -4,9 +4,10 @@ import { setGlobalProxyFromEnv } from 'node:http'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { World } from './cli/context.ts'
+import { exitCodes } from './cli/exit-code.ts'
 import { run } from './cli/program.ts'
 import { createNodeCrypto } from './crypto/node.ts'
-import { createLog } from './log.ts'
+import { createLog, type Log } from './log.ts'
 import { agentBundle } from './setup/agent-bundle.ts'
 import { agentConfigFor } from './setup/agent-images.ts'
 import { createProgressLines } from './setup/progress-lines.ts'
@@ -44,6 +45,7 @@ function world(): World {
       const isTerminal = process.stdout.isTTY === true
       // A person at a terminal reads what is printed; of what leads to a server that is ready only warnings are worth a line.
       if (isTerminal && loaded.sources.get('log.level') === 'default') log.level = 'warn'
+      stopOnSurprise(log)
       await using running = await serve({ loaded, print, log })
       await Promise.race([running.prepared, aborted(signal)])
       log.level = loaded.config.log.level
@@ -64,6 +66,17 @@ function world(): World {
     agentBundle,
     progressLines: createProgressLines,
   }
+}
+
+/**
+ * What nobody caught leaves a state that nobody knows: serving on would be a guess, and so would an orderly stop. The next start
+ * repairs what a kill leaves behind, and this is one that says why. Node would print a stack that no log collector takes for ours.
+ */
+function stopOnSurprise(log: Log): void {
+  process.once('uncaughtException', (error, origin) => {
+    log.error({ err: error, origin }, 'Muster met an error that nobody foresaw, and stops; please report it')
+    process.exit(exitCodes.failed)
+  })
 }
 
 /** What `docker login` or `oras login` left for this person. */
