@@ -86,6 +86,8 @@ function ask(to: TftpRead['asked'], filename: string, waitMs: number): Promise<T
     const timer = setTimeout(() => end(undefined), waitMs)
     socket.on('error', () => end(undefined))
     socket.on('message', (bytes, from) => {
+      // No answer can go there: node:dgram throws at the attempt.
+      if (from.port === 0) return
       let op: Packet['op']
       try {
         op = parsePacket(bytes).op

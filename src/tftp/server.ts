@@ -110,7 +110,7 @@ class Server implements TftpServer {
   #receive(bytes: Uint8Array, from: Peer, port: Port): void {
     if (this.#stopped) return
     const address = plainAddress(from.address)
-    const packet = this.#parse(bytes, address)
+    const packet = from.port === nowhere ? this.#malformed() : this.#parse(bytes, address)
     if (packet === undefined) return
     this.#counters.add('requests')
     if (!this.#rate.take(address, this.#engine.now())) {
@@ -145,7 +145,7 @@ class Server implements TftpServer {
    */
   #turnAway(bytes: Uint8Array, from: Peer, reply: (datagram: Uint8Array) => void): void {
     this.#counters.add('unknownPeers')
-    if (this.#stopped || bytes[1] === opcodes.error) return
+    if (this.#stopped || from.port === nowhere || bytes[1] === opcodes.error) return
     if (this.#rate.take(plainAddress(from.address), this.#engine.now())) reply(unknownTransfer)
   }
 
@@ -159,8 +159,11 @@ class Server implements TftpServer {
       if (!(error instanceof MusterError)) throw error
       this.#log.debug({ client: address, reason: error.message }, 'TFTP request dropped')
     }
+    return this.#malformed()
+  }
+
+  #malformed(): undefined {
     this.#counters.add('malformed')
-    return undefined
   }
 
   /**
@@ -278,6 +281,9 @@ const unknownTransfer = encodePacket({
   code: tftpErrors.unknownTransfer,
   message: 'unknown transfer id',
 })
+
+/** A datagram may say that it comes from port 0 (RFC 768), and none can be sent there: node:dgram throws at the attempt. */
+const nowhere = 0
 
 /** Sent between two looks at what has arrived: enough for a batch, little enough that a quick client is not kept waiting. */
 const blocksPerTurn = 64

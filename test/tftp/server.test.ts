@@ -1,10 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { loadLibc } from '../../src/datagram/libc.ts'
+import { Outbox } from '../../src/datagram/outbox.ts'
+import { encodeAddress } from '../../src/datagram/socket-address.ts'
 import { errorCodeOf, MusterError } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
 import type { TftpFile, TftpRequest } from '../../src/tftp/file.ts'
 import type { TftpLimits } from '../../src/tftp/limits.ts'
+import { encodePacket, type Packet } from '../../src/tftp/packet.ts'
 import type { Refusal, TransferReport } from '../../src/tftp/reports.ts'
 import type { TftpServer } from '../../src/tftp/server.ts'
 import { type EngineChoice, startTftpServer, type TftpServerOptions } from '../../src/tftp/start.ts'
@@ -314,6 +318,24 @@ describe.each(engines)('a TFTP server with the engine %s', (name) => {
     expect(await other.fetch('small', here.port)).toEqual(files['small'])
   })
 
+  test.skipIf(process.getuid?.() !== 0)(
+    'datagrams from port 0, where no answer can go, do not end it at either port',
+    async () => {
+      await using here = await site()
+      await using client = await RawClient.open()
+      client.read('large', here.port, { blksize: '1024' })
+      const oack = await client.next()
+      const ack: Packet = { op: 'ack', block: 0 }
+      for (const op of ['read', 'write'] as const)
+        await sendFrom(0, here.port, { op, filename: 'small', mode: 'octet', options: new Map() })
+      await sendFrom(0, oack?.port ?? 0, ack)
+      await until(() => here.server.stats().malformed === 2 && here.server.stats().unknownPeers === 1)
+      client.send(ack, oack?.port ?? 0)
+      expect((await client.next())?.packet).toMatchObject({ op: 'data', block: 1 })
+      expect(here.asked).toHaveLength(1)
+    },
+  )
+
   test('stopping it tells its clients, and leaves no port and no file open', async () => {
     const here = await site()
     await using client = await RawClient.open()
@@ -340,6 +362,24 @@ describe.each(engines)('a TFTP server with the engine %s', (name) => {
     expect(String(failure)).toContain(`127.0.0.1:${here.port} cannot be opened: another program uses it`)
   })
 })
+
+/** To a port of 127.0.0.1, from one that no socket can have: the UDP header is ours (RFC 768, a checksum of 0 is none). */
+async function sendFrom(source: number, port: number, packet: Packet): Promise<void> {
+  const libc = await loadLibc()
+  const [inet, raw, udp] = [2, 3, 17]
+  const fd = libc.socket(inet, raw, udp)
+  const payload = encodePacket(packet)
+  const datagram = Buffer.alloc(8 + payload.length)
+  datagram.writeUInt16BE(source, 0)
+  datagram.writeUInt16BE(port, 2)
+  datagram.writeUInt16BE(datagram.length, 4)
+  datagram.set(payload, 8)
+  const outbox = new Outbox(libc, fd, { writableWithinMs: 100 })
+  outbox.reply(datagram, { raw: encodeAddress('127.0.0.1', 0), source: new Uint8Array(0) })
+  outbox.flush()
+  libc.close(fd)
+  expect(outbox.dropped).toBe(0)
+}
 
 /** Answers what arrives for half a second, so that the server sees a client at work. */
 async function acknowledgeAll(client: RawClient): Promise<void> {
