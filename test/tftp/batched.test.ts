@@ -1,7 +1,7 @@
 /** What only the batched engine has: its timers, its files, and its way out where it cannot be. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -87,6 +87,65 @@ describe('mapped files', () => {
     expect(files.size).toBe(0)
   })
 
+  test('one that was written in place, with its old time set again, is another one', async () => {
+    const path = join(folder, 'in-place')
+    const at = new Date('2026-01-01T00:00:00Z')
+    const write = async (bytes: number) => {
+      await using handle = await open(path, 'a+')
+      await handle.truncate(0)
+      await handle.write(randomBytes(bytes))
+      await utimes(path, at, at)
+    }
+    const libc = await loadLibc()
+    const mapped = new Map<number, number>()
+    const unmapped: [number, number][] = []
+    const files = new MappedFiles({
+      ...libc,
+      mmap: (...all) => {
+        const address = libc.mmap(...all)
+        mapped.set(address, all[1])
+        return address
+      },
+      munmap: (address, length) => {
+        unmapped.push([address, length])
+        return libc.munmap(address, length)
+      },
+    })
+    await write(4096)
+    await using handle = await open(path)
+    const held = [files.open(handle.fd, 4096)]
+    // Longer, and as long with other bytes.
+    for (const bytes of [40_000, 40_000]) {
+      await sleep(20)
+      await write(bytes)
+      held.push(files.open(handle.fd, bytes))
+    }
+    expect(held.map((file) => file?.size)).toEqual([4096, 40_000, 40_000])
+    expect(new Set(held.map((file) => file?.address)).size).toBe(3)
+    expect(held.map((file) => file?.unchanged(handle.fd))).toEqual([false, true, true])
+    for (const file of held) file?.release()
+    expect(unmapped).toEqual([...mapped])
+    expect(files.size).toBe(0)
+  })
+
+  test('one that is replaced by a rename is what it was to those that have it', async () => {
+    const path = join(folder, 'renamed')
+    await writeFile(path, randomBytes(5000))
+    await using handle = await open(path)
+    const files = new MappedFiles(await loadLibc())
+    const before = files.open(handle.fd, 5000)
+    await sleep(20)
+    await writeFile(`${path}.new`, randomBytes(5000))
+    await rename(`${path}.new`, path)
+    expect(before?.unchanged(handle.fd)).toBe(true)
+    await using next = await open(path)
+    const after = files.open(next.fd, 5000)
+    expect(after?.address).not.toBe(before?.address)
+    before?.release()
+    after?.release()
+    expect(files.size).toBe(0)
+  })
+
   test('one of another size than was said, or no file, is not mapped', async () => {
     const path = join(folder, 'other-size')
     await writeFile(path, 'hello')
@@ -132,6 +191,22 @@ describe('the batched engine', () => {
     }
     for (let step = 0; step < 100 && here.reports.length === 0; step += 1) await sleep(10)
     expect(here.reports).toMatchObject([{ outcome: 'failed' }])
+  })
+
+  test('a file that grows in place, with its old time, is sent whole while a slow client has the old one', async () => {
+    const path = join(folder, 'grows')
+    const at = new Date('2026-01-01T00:00:00Z')
+    await writeFile(path, randomBytes(4096))
+    await utimes(path, at, at)
+    await using here = await site()
+    await using slow = await RawClient.open()
+    slow.read('grows', here.port, { blksize: '1024' })
+    await slow.next()
+    const content = randomBytes(40_000)
+    await writeFile(path, content)
+    await utimes(path, at, at)
+    await using client = await RawClient.open()
+    expect(await client.fetch('grows', here.port, { blksize: '1024' })).toEqual(content)
   })
 
   test('a file that was written anew on the way does not look complete', async () => {
