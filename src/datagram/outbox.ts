@@ -119,7 +119,9 @@ export class Outbox {
     if (headers === undefined) throw new Error('blocks were to be sent, and there are no headers for them')
     const { bytesEach, memory } = headers
     const eachBytes = run.blockBytes + bytesEach
-    const most = to.segments ? Math.min(segmentsMax, Math.floor(segmentedBytesMax / eachBytes)) : 1
+    // At least one: a block may be larger than what is cut up at all.
+    const segments = Math.max(1, Math.min(segmentsMax, Math.floor(segmentedBytesMax / eachBytes)))
+    const most = to.segments ? segments : 1
     for (let done = 0; done < run.blocks; ) {
       const blocks = Math.min(most, run.blocks - done)
       const isLast = done + blocks === run.blocks

@@ -11,6 +11,7 @@ import { errorCodeOf, MusterError } from '../../src/errors.ts'
 import { type Log, silentLog } from '../../src/log.ts'
 import { MappedFiles } from '../../src/tftp/engines/batched/mapped-files.ts'
 import { Timers } from '../../src/tftp/engines/batched/timers.ts'
+import type { TftpLimits } from '../../src/tftp/limits.ts'
 import type { TransferReport } from '../../src/tftp/reports.ts'
 import { startTftpServer } from '../../src/tftp/start.ts'
 import { RawClient } from './raw-client.ts'
@@ -22,11 +23,12 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 /** A server that sends the files of `folder` from their descriptors. */
-async function site(host = '127.0.0.1', port = 0) {
+async function site(host = '127.0.0.1', limits: Partial<TftpLimits> = {}) {
   const reports: TransferReport[] = []
   const server = await startTftpServer({
     log: silentLog,
     engine: 'batched',
+    limits,
     onTransfer: (report) => reports.push(report),
     open: async ({ filename }) => {
       const handle = await open(join(folder, filename))
@@ -38,7 +40,7 @@ async function site(host = '127.0.0.1', port = 0) {
       }
     },
   })
-  const where = await server.listen({ host, port })
+  const where = await server.listen({ host, port: 0 })
   return { server, reports, port: where.port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
 
@@ -170,6 +172,15 @@ describe('the batched engine', () => {
         expect(await client.fetch('file', here.port, { blksize })).toEqual(content)
       }
     }
+  })
+
+  test('a block that fills its datagram goes out, and is all that goes out', async () => {
+    const content = randomBytes(200_000)
+    await writeFile(join(folder, 'file'), content)
+    await using here = await site('127.0.0.1', { mtuBytes: 65_535 })
+    await using client = await RawClient.open()
+    for (const blksize of ['65464', '64997', '64996', '32498'])
+      expect(await client.fetch('file', here.port, { blksize }), blksize).toEqual(content)
   })
 
   test('a file that becomes shorter on the way ends the transfer with an error', async () => {
