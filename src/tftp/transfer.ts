@@ -7,7 +7,8 @@
  *                             ▼              acknowledged(0)              ▼
  *                        negotiating ──────────────────────────────▶  sending ──┐ acknowledged(n): the next window
  *                             │ ▲ wake(): OACK again                    │ ▲ ▲───┘ loaded(): blocks that waited for the disk
- *                             │ └─┘                                     │ └─┘ wake(): the window again, waiting twice as long
+ *                             │ └─┘ at most 3 times                     │ └─┘ wake(): the window again, waiting twice as long;
+ *                             │                                         │         at most 3 times before anything is acknowledged
  *       clientError(): probed │ wake() too often: timed-out             │
  *                             ▼                                         ▼ acknowledged(last): completed
  *                           ended ◀──────────────────────────────────── clientError(): aborted
@@ -78,6 +79,7 @@ export class Transfer {
   #timedBlock: number | undefined
   #timedAtMs = 0
   #retransmittedBlocks = 0
+  #unansweredRepeats = 0
 
   constructor(options: TransferOptions) {
     this.#options = options
@@ -151,6 +153,8 @@ export class Transfer {
       return this.#fill(nowMs)
     }
     this.#roundTrip.timedOut()
+    if (!this.answered && this.#unansweredRepeats === mostUnansweredRepeats) return this.#onlyListen()
+    if (!this.answered) this.#unansweredRepeats += 1
     if (this.#state === 'negotiating') {
       this.#timedBlock = undefined
       return this.#sendOack(nowMs)
@@ -271,6 +275,12 @@ export class Transfer {
     return { ...this.#rest(), send: 'oack' }
   }
 
+  /** Until it is given up: a client that is there asks again, or answers one of those that it has. */
+  #onlyListen(): Step {
+    this.#wakeAtMs = this.#progressAtMs + this.#options.giveUpAfterMs
+    return this.#rest()
+  }
+
   #rest(): Step {
     return { send: 'nothing', first: 0, last: 0, wakeAtMs: this.#wakeAtMs, ended: undefined }
   }
@@ -285,3 +295,6 @@ export class Transfer {
     return this.#state === 'sending' && this.#highest === this.#last
   }
 }
+
+/** Whoever forges an address sends one request; what is sent to that address on our own account has to be little. */
+const mostUnansweredRepeats = 3

@@ -86,16 +86,34 @@ describe('a TFTP transfer', () => {
     expect(sent(transfer.acknowledged(65_540 & 0xffff, 65_600))).toEqual([65_541, 65_556])
   })
 
-  test('waits 1, 2, 4, 5, 5 seconds for a client that never answers, then gives up', () => {
-    const { transfer, first } = begin(9, { negotiates: true })
-    const times: number[] = []
-    let step = first
-    while (step.ended === undefined) {
-      times.push(step.wakeAtMs)
-      step = transfer.wake(step.wakeAtMs)
+  test.each([
+    ['an OACK', true],
+    ['the first block', false],
+  ])(
+    'repeats %s three times for a client that never answers, then only listens, then gives up',
+    (_, negotiates) => {
+      const { transfer, first } = begin(9, { negotiates })
+      const sentAtMs: number[] = []
+      let step = first
+      for (let nowMs = 0; step.ended === undefined; ) {
+        if (step.send !== 'nothing') sentAtMs.push(nowMs)
+        nowMs = step.wakeAtMs
+        step = transfer.wake(nowMs)
+        if (step.ended !== undefined) expect([nowMs, step.ended]).toEqual([20_000, 'timed-out'])
+      }
+      expect(sentAtMs).toEqual([0, 1000, 3000, 7000])
+    },
+  )
+
+  test('a client that answers late, or asks again, after the repetitions is served', () => {
+    const quiet = () => {
+      const { transfer, first } = begin(9)
+      let step = first
+      while (step.wakeAtMs < 20_000) step = transfer.wake(step.wakeAtMs)
+      return transfer
     }
-    expect(times).toEqual([1000, 3000, 7000, 12_000, 17_000, 22_000])
-    expect(step.ended).toBe('timed-out')
+    expect(sent(quiet().acknowledged(1, 19_000))).toEqual([2, 2])
+    expect(sent(quiet().requestedAgain(19_000))).toEqual([1, 1])
   })
 
   test('after a measured round trip of 2 ms, a lost block is sent again within 20 ms', () => {
