@@ -26,11 +26,27 @@ export type ReportsOptions = {
   onRefused?: ((refusal: Refusal) => void) | undefined
 }
 
+/** Anybody may send rubbish as fast as the network goes; from the engine's thread each line is a message to the main one. */
+const malformedEveryMs = 1000
+
 export class Reports {
   readonly #options: ReportsOptions
+  #malformed = 0
+  #malformedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ReportsOptions) {
     this.#options = options
+  }
+
+  /** One line for all of a while: `dropped` is how many since the last, the client and the reason are of this one. */
+  malformed(client: string, reason: string, nowMs: number): void {
+    const { log, counters } = this.#options
+    counters.add('malformed')
+    this.#malformed += 1
+    if (nowMs - this.#malformedAtMs < malformedEveryMs) return
+    log.debug({ client, reason, dropped: this.#malformed }, 'TFTP requests dropped')
+    this.#malformed = 0
+    this.#malformedAtMs = nowMs
   }
 
   refused(error: unknown, refusal: Refusal): void {

@@ -110,7 +110,7 @@ class Server implements TftpServer {
   #receive(bytes: Uint8Array, from: Peer, port: Port): void {
     if (this.#stopped) return
     const address = plainAddress(from.address)
-    const packet = from.port === nowhere ? this.#malformed() : this.#parse(bytes, address)
+    const packet = this.#parse(bytes, from)
     if (packet === undefined) return
     this.#counters.add('requests')
     if (!this.#rate.take(address, this.#engine.now())) {
@@ -149,21 +149,19 @@ class Server implements TftpServer {
     if (this.#rate.take(plainAddress(from.address), this.#engine.now())) reply(unknownTransfer)
   }
 
-  #parse(bytes: Uint8Array, address: string): RequestPacket | undefined {
+  #parse(bytes: Uint8Array, { address, port }: Peer): RequestPacket | undefined {
+    let reason = port === nowhere ? 'it says that it comes from port 0' : 'not a request, or too long for one'
     try {
-      if (bytes.byteLength <= maxRequestBytes) {
+      if (port !== nowhere && bytes.byteLength <= maxRequestBytes) {
         const packet = parsePacket(bytes)
         if (packet.op === 'read' || packet.op === 'write') return packet
       }
     } catch (error) {
       if (!(error instanceof MusterError)) throw error
-      this.#log.debug({ client: address, reason: error.message }, 'TFTP request dropped')
+      reason = error.message
     }
-    return this.#malformed()
-  }
-
-  #malformed(): undefined {
-    this.#counters.add('malformed')
+    this.#reports.malformed(plainAddress(address), reason, this.#engine.now())
+    return undefined
   }
 
   /**

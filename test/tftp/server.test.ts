@@ -5,7 +5,7 @@ import { loadLibc } from '../../src/datagram/libc.ts'
 import { Outbox } from '../../src/datagram/outbox.ts'
 import { encodeAddress } from '../../src/datagram/socket-address.ts'
 import { errorCodeOf, MusterError } from '../../src/errors.ts'
-import { silentLog } from '../../src/log.ts'
+import { type Log, silentLog } from '../../src/log.ts'
 import type { TftpFile, TftpRequest } from '../../src/tftp/file.ts'
 import type { TftpLimits } from '../../src/tftp/limits.ts'
 import { encodePacket, type Packet } from '../../src/tftp/packet.ts'
@@ -316,6 +316,30 @@ describe.each(engines)('a TFTP server with the engine %s', (name) => {
     await until(() => here.server.stats().malformed >= rubbish.length + 1)
     await using other = await RawClient.open()
     expect(await other.fetch('small', here.port)).toEqual(files['small'])
+  })
+
+  test('a flood of rubbish is counted whole, and is a line in the log once a second', async () => {
+    const lines: Record<string, unknown>[] = []
+    const log: Log = {
+      ...silentLog,
+      debug: (fields, message) => {
+        if (message?.includes('dropped')) lines.push({ ...fields })
+      },
+    }
+    await using server = await startTftpServer({ log, engine, open: () => Promise.reject(new Error()) })
+    const { port } = await server.listen({ host: '127.0.0.1', port: 0 })
+    await using client = await RawClient.open()
+    const started = performance.now()
+    for (let packet = 1; packet <= 500; packet += 1) {
+      client.send(Uint8Array.of(0, 9), port)
+      if (packet % 50 === 0) await until(() => server.stats().malformed === packet)
+    }
+    await until(() => lines.length > 0)
+    expect(lines[0]).toMatchObject({ client: '127.0.0.1', dropped: 1 })
+    expect(lines.length).toBeLessThanOrEqual(1 + (performance.now() - started) / 1000)
+    await sleep(1000)
+    client.send(Uint8Array.of(0, 9), port)
+    await until(() => lines.reduce((sum, { dropped }) => sum + Number(dropped), 0) === 501)
   })
 
   test.skipIf(process.getuid?.() !== 0)(
