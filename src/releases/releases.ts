@@ -30,7 +30,12 @@ import {
   setChannel,
 } from './publish-here.ts'
 import type { PullProgress } from './pull-content.ts'
-import { openRepositoryFiles, type RepositoryFiles, type RepositoryState } from './repository-files.ts'
+import {
+  isBeyond,
+  openRepositoryFiles,
+  type RepositoryFiles,
+  type RepositoryState,
+} from './repository-files.ts'
 import { type ResignResult, resignDue } from './resign.ts'
 import { type SyncLimits, syncOnce, type Upstream } from './sync.ts'
 import { type Crypto, verifyKept } from './verify-repository.ts'
@@ -67,7 +72,7 @@ export type Releases = AsyncDisposable & {
   catalog(): Catalog
   /** Undefined while metadata is good; otherwise what expired and could not be renewed here. */
   expired(): MusterError | undefined
-  /** A file of …/metadata/, in the bytes that were signed. */
+  /** A file of …/metadata/, in the bytes that were signed; a root without what follows from it is not there yet. */
   metadata(name: string): Promise<Uint8Array | undefined>
   /** Digest and size behind a consistent-snapshot name below …/targets/: `<image>/<version>/<sha256>.<arch>`. */
   target(path: string): { digest: string; size: number } | undefined
@@ -104,10 +109,16 @@ export function createReleases(options: ReleasesOptions): Releases {
     return run
   }
 
+  /** A follower that was killed in its first commit has a root and nothing below it yet. */
+  async function kept(open: RepositoryFiles): Promise<RepositoryState | undefined> {
+    if (options.upstream !== undefined && (await open.read('timestamp.json')) === undefined) return undefined
+    return open.current()
+  }
+
   /** Verifies what is on disk and reads it: at the start, and after every change. */
   async function load(): Promise<void> {
     const { files: open } = tools()
-    state = await open.current()
+    state = await kept(open)
     if (state === undefined) return
     const trustedRoot = options.upstream?.root ?? state.root.bytes
     const trusted = await verifyKept({
@@ -191,7 +202,7 @@ export function createReleases(options: ReleasesOptions): Releases {
       lock = await acquireLock(join(metadataDirectory, '../../.lock'))
       await recoverCeremony({ metadataDirectory, keysDirectory, files: durableFiles })
       files = await openRepositoryFiles(metadataDirectory)
-      const isNew = (await files.current()) === undefined
+      const isNew = (await kept(files)) === undefined
       const created = isNew && allowNew && options.upstream === undefined
       if (isNew && !created && options.upstream === undefined) throw notFound(repository, undefined)
       if (created) await create()
@@ -204,7 +215,7 @@ export function createReleases(options: ReleasesOptions): Releases {
 
     catalog: () => current().catalog,
     expired,
-    metadata: (name) => tools().files.read(name),
+    metadata: async (name) => (isBeyond(state, name) ? undefined : tools().files.read(name)),
 
     target(path) {
       const match = /^(.+\/)([0-9a-f]{64})\.([^/]+)$/.exec(path)

@@ -6,7 +6,8 @@
  *     <N>.snapshot.json  the same
  *     timestamp.json     names the newest snapshot; replaced last and at once, so a client sees the old state or the new
  *
- * A crash between two writes leaves files that no timestamp names; the next commit writes over them.
+ * A crash between two writes leaves files that no timestamp names; the next commit writes over them. A root is named by none: one
+ * that changes the keys of what is here and came without the rest is no part of the state, until a commit brings the rest.
  */
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,15 +15,22 @@ import { MusterError } from '../errors.ts'
 import { removeUnfinishedWrites, writeFileDurably } from '../store/durable-files.ts'
 import { type SignedOf, type TopLevelRole, validateMetadata } from '../tuf/validate.ts'
 
-/** A metadata file: its bytes as signed, and what they say. `signed` is well-formed, not verified. */
+/** A metadata file: its bytes as signed, what they say and who is said to have signed. Well-formed, not verified. */
 export type MetadataFile<Role extends TopLevelRole> = {
   name: string
   bytes: Uint8Array
   signed: SignedOf<Role>
+  keyids: readonly string[]
 }
 
-/** One state of a repository: what timestamp.json leads to, and the newest root. */
+/** One state of a repository: what timestamp.json leads to, and the newest root that names who signed it. */
 export type RepositoryState = { [Role in TopLevelRole]: MetadataFile<Role> }
+
+/** Whether a file is a root newer than the state, which would make the rest of the state look unsigned. */
+export function isBeyond(state: RepositoryState | undefined, name: string): boolean {
+  const [, version] = /^([1-9]\d{0,9})\.root\.json$/.exec(name) ?? []
+  return Number(version ?? 0) > (state?.root.signed.version ?? 0)
+}
 
 export type RepositoryFiles = {
   /** The bytes of `timestamp.json`, `<N>.root.json`, …; undefined for any other name and for what is not there. */
@@ -100,7 +108,17 @@ export function readRepositoryFiles(directory: string): RepositoryReader {
       const sentence = `${name} is missing from ${directory}; restore it from a backup, or pull it again from upstream.`
       throw new MusterError('repository-not-found', sentence, { details: { directory, name } })
     }
-    return { name, bytes, signed: validateMetadata(role, name, bytes).signed }
+    const { signed, keyids } = validateMetadata(role, name, bytes)
+    return { name, bytes, signed, keyids }
+  }
+
+  /** The newest where none fits: then whoever verifies says what is wrong. */
+  async function rootOf(versions: readonly number[], rest: WithoutRoot): Promise<MetadataFile<'root'>> {
+    for (const version of versions.toReversed()) {
+      const root = await load('root', `${version}.root.json`)
+      if (fits(root, rest)) return root
+    }
+    return load('root', `${versions.at(-1) ?? 1}.root.json`)
   }
 
   return {
@@ -108,17 +126,27 @@ export function readRepositoryFiles(directory: string): RepositoryReader {
     rootVersions: () => versionsOf(directory, 'root'),
 
     async current() {
-      const newestRoot = (await versionsOf(directory, 'root')).at(-1)
-      if (newestRoot === undefined && (await read('timestamp.json')) === undefined) return undefined
-      const root = await load('root', `${newestRoot ?? 1}.root.json`)
+      const versions = await versionsOf(directory, 'root')
+      if (versions.length === 0 && (await read('timestamp.json')) === undefined) return undefined
       const timestamp = await load('timestamp', 'timestamp.json')
       const snapshotVersion = timestamp.signed.meta['snapshot.json'].version
       const snapshot = await load('snapshot', `${snapshotVersion}.snapshot.json`)
       const targetsVersion = snapshot.signed.meta['targets.json']?.version
       const targets = await load('targets', `${targetsVersion}.targets.json`)
-      return { root, timestamp, snapshot, targets }
+      const rest = { timestamp, snapshot, targets }
+      return { root: await rootOf(versions, rest), ...rest }
     },
   }
+}
+
+type WithoutRoot = Omit<RepositoryState, 'root'>
+
+/** By the keyids alone, so that what is forged still fails to verify: whether this root lets those sign who did. */
+function fits({ signed }: MetadataFile<'root'>, rest: WithoutRoot): boolean {
+  return (['timestamp', 'snapshot', 'targets'] as const).every((role) => {
+    const { keyids, threshold } = signed.roles[role]
+    return rest[role].keyids.filter((keyid) => keyids.includes(keyid)).length >= threshold
+  })
 }
 
 async function versionsOf(directory: string, role: Role): Promise<number[]> {

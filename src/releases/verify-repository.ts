@@ -2,7 +2,7 @@
 import { MusterError } from '../errors.ts'
 import type { TrustedRepository } from '../tuf/trusted-repository.ts'
 import { type RefreshOptions, refresh } from '../tuf/updater.ts'
-import type { RepositoryState } from './repository-files.ts'
+import { isBeyond, type RepositoryState } from './repository-files.ts'
 
 export type Crypto = RefreshOptions['crypto']
 export type ReadMetadata = (name: string) => Promise<Uint8Array | undefined>
@@ -51,7 +51,7 @@ export function inMemory(
 }
 
 /**
- * Verifies what is on disk at a start. Expired metadata (the uplink or an offline key was away for too long) still tells
+ * Verifies what is on disk at a start, and no root beyond it. Expired metadata (the uplink or an offline key was away for too long) still tells
  * which releases there are: it is read as of the last second in which all of it held, and `Releases.expired` says what to renew.
  *
  * @throws MusterError metadata-* for anything but expiry
@@ -64,7 +64,9 @@ export async function verifyKept(options: {
   nowMs: number
   crypto: Crypto
 }): Promise<TrustedRepository> {
-  const { state, nowMs, ...rest } = options
+  const { state, nowMs, ...others } = options
+  const read: ReadMetadata = async (name) => (isBeyond(state, name) ? undefined : others.read(name))
+  const rest = { ...others, read }
   try {
     return await verifyRepository({ ...rest, nowMs })
   } catch (error) {

@@ -183,7 +183,12 @@ const signatures = z
   )
 
 /** A file that has the form of metadata and can be read in one way only. Nothing about it is verified yet. */
-export type ValidFile<Role extends TopLevelRole> = { signed: SignedOf<Role>; text: string }
+export type ValidFile<Role extends TopLevelRole> = {
+  signed: SignedOf<Role>
+  text: string
+  /** Of its signatures, each once. */
+  keyids: string[]
+}
 
 /**
  * @param role what the file should be; delegated roles are `targets`.
@@ -207,7 +212,8 @@ export function validateMetadata<Role extends TopLevelRole>(
       { cause: result.error, details: { name, place } },
     )
   }
-  return { signed: result.data.signed as SignedOf<Role>, text }
+  const keyids = result.data.signatures.map(({ keyid }) => keyid)
+  return { signed: result.data.signed as SignedOf<Role>, text, keyids }
 }
 
 function isRealTime(text: string): boolean {
