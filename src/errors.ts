@@ -29,6 +29,7 @@ export const errorCodes = [
   'plan-nonce',
   'plan-machine',
   'plan-expired',
+  'plan-changed',
   'argument-refused',
   'file-refused',
   'policy-refused',

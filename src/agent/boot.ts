@@ -5,11 +5,9 @@ import type { Session } from './session.ts'
 import { fetchArtifact, fetchContent } from './steps/content.ts'
 import { hello } from './steps/hello.ts'
 import { loadKernel, startKernel } from './steps/kexec.ts'
-import { refreshMetadata } from './steps/metadata.ts'
 import { network } from './steps/network.ts'
-import { claimedTimeMs, verifyPlan, waitForPlan } from './steps/plan.ts'
 import { chooseRelease } from './steps/target.ts'
-import { printable } from './text.ts'
+import { getPlan, type NoPlan, stillValid } from './steps/verified-plan.ts'
 
 /** What a round knows of the one before it, and tells the next: which server had the session. */
 export type Rounds = { server?: string }
@@ -19,11 +17,8 @@ export type Rounds = { server?: string }
  * others to ask (`elsewhere`: what it waits for).
  * @throws MusterError of the step that failed
  */
-export async function bootOnce(
-  agent: Agent,
-  rounds: Rounds = {},
-): Promise<{ skip: string } | { elsewhere: string }> {
-  const { host, console, limits, reporter, settings } = agent
+export async function bootOnce(agent: Agent, rounds: Rounds = {}): Promise<NoPlan> {
+  const { console, limits, reporter, settings } = agent
   reporter.attach(undefined)
   const net = await reporter.during('network', () => network(agent))
   const servers = serversToAsk(settings, net.bootHosts, rounds.server)
@@ -35,30 +30,12 @@ export async function bootOnce(
   await reporter.flush()
 
   const patienceMs = servers.length > 1 ? limits.waitElsewhereMs : Number.POSITIVE_INFINITY
-  const answer = await reporter.during('plan', () => waitForPlan(agent, session, net, patienceMs))
-  const answeredAtMs = host.now()
-  if (answer.status === 'skip') return { skip: answer.reason }
-  if (answer.status === 'wait') return { elsewhere: answer.reason }
-
   const mirrors = [...reply.mirrors, ...settings.config.mirrors]
-  const startMs = Math.max(Date.parse(settings.config.timeFloor), claimedTimeMs(answer.envelope) ?? 0)
-  const { refreshed, accepted: plan } = await reporter.during('metadata', async () => {
-    const found = await refreshMetadata(agent, {
-      mirrors,
-      now: new Date(startMs),
-      accept: (fresh) => {
-        const nowMs = startMs + (host.now() - answeredAtMs)
-        return verifyPlan(agent, session, { envelope: answer.envelope, refreshed: fresh, nowMs })
-      },
-    })
-    reporter.note({ ...found.refreshed.versions })
-    return found
-  })
-  await console.line(`plan: ${plan.target}, issued ${plan.issuedAt}`)
-  for (const sentence of plan.because) await console.line(`plan: because ${printable(sentence, 300)}`)
-  const { versions } = refreshed
-  await console.line(`metadata: verified, timestamp ${versions.timestamp}, targets ${versions.targets}`)
+  const source = { session, net, mirrors, patienceMs }
+  const first = await getPlan(agent, source)
+  if (!('plan' in first)) return first
 
+  const { plan, refreshed } = first
   const artifact = await reporter.during('manifest', async () => {
     const release = await chooseRelease(agent, plan, { refreshed, mirrors, hardwareIds })
     reporter.note({ target: release.path, releaseCounter: release.custom.releaseCounter })
@@ -67,8 +44,10 @@ export async function bootOnce(
   await console.line(`manifest: verified, ${plan.manifestDigest}`)
   const content = await reporter.during('blobs', () => fetchContent(agent, mirrors, artifact, plan))
   await console.line('blobs: verified')
-  await reporter.during('kexec', () => loadKernel(agent, content, plan))
-  await console.line(`kexec: starting ${plan.target}`)
+  const last = await stillValid(agent, first, source)
+  if (!('plan' in last)) return last
+  await reporter.during('kexec', () => loadKernel(agent, content, last.plan))
+  await console.line(`kexec: starting ${last.plan.target}`)
   await farewell(agent, session)
   return startKernel(agent)
 }
