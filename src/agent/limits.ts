@@ -20,6 +20,15 @@ export const defaultLimits = {
   /** A transfer slower than this for so long is given up and taken up again. */
   speedBytesPerSecond: 512,
   speedSeconds: 15,
+  /**
+   * A mirror that brings less than this for so long is left for the next; where all are that slow, the fastest of them goes on.
+   * With one mirror nothing is left: lines that slow exist.
+   */
+  mirrorBytesPerSecond: 65_536,
+  mirrorSeconds: 30,
+  /** One blob over all mirrors and tries: so long, and its size at this rate on top. 128 kbit/s is a slow satellite line. */
+  blobSeconds: 1800,
+  blobBytesPerSecond: 16_384,
   /** Tries of one blob on one mirror that bring no byte, one after the other, and tries in all. */
   idleAttempts: 8,
   blobAttempts: 200,

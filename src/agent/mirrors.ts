@@ -30,10 +30,15 @@ export async function onAnyMirror<T>(
       errors.push(error)
     }
   }
+  throw tellingOf(errors) ?? missing
+}
+
+/** What to say where no mirror did; undefined where there was none. */
+export function tellingOf(errors: readonly unknown[]): unknown {
   const telling = errors.find(
     (error) => !(error instanceof MusterError && unavailableCodes.includes(error.code)),
   )
-  throw telling ?? errors.at(-1) ?? missing
+  return telling ?? errors.at(-1)
 }
 
 /** `static`: one URL a blob. `oci`: distribution-spec v1.1, "Pulling blobs". */

@@ -109,6 +109,34 @@ describe('mirrors', () => {
     expect(world.read('loaded-initrd').subarray(-500_000)).toEqual(initrd)
   })
 
+  test('of which the first drips hold the boot no longer than it takes to see that', async () => {
+    const { world: made, initrdPath } = await createWorld()
+    await using world = made
+    world.changeReply = (reply) => ({
+      ...reply,
+      mirrors: [
+        { kind: 'static', url: `${world.url}/tuf/main` },
+        { kind: 'static', url: `${world.url}/tuf/good` },
+      ],
+    })
+    world.meddle = ({ path }, response) => {
+      const bytes = world.files.get(path.replace('/tuf/good', '/tuf/main'))
+      if (path.startsWith('/tuf/good') && bytes !== undefined) return { body: bytes }
+      if (path !== initrdPath) return undefined
+      response.writeHead(200, { 'content-length': initrd.length })
+      let at = 0
+      const drip = setInterval(() => {
+        response.write(initrd.subarray(at, at + 1000))
+        at += 1000
+      }, 50)
+      response.on('close', () => clearInterval(drip))
+      return 'taken'
+    }
+    const { started } = await world.boot({ limits: { mirrorSeconds: 1 } })
+    expect(started).toBe(true)
+    expect(world.read('loaded-initrd').subarray(-500_000)).toEqual(initrd)
+  })
+
   test('of which the first replays old metadata cost a try, not the boot', async () => {
     const { world: made } = await createWorld()
     await using world = made

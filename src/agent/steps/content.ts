@@ -142,17 +142,14 @@ export async function fetchContent(
   let before = 0
   const download = async (blob: Descriptor, path: string, offset: number) => {
     const sha256 = blob.digest.slice('sha256:'.length)
-    const missing = new MusterError('blob-unavailable', `No mirror is named that could have ${blob.digest}.`)
-    await onAnyMirror(mirrors, missing, (mirror) =>
-      downloadBlob(agent, {
-        url: blobUrl(mirror, sha256),
-        sha256,
-        size: blob.size,
-        path,
-        offset,
-        onProgress: (received) => reporter.progress('blobs', before + received, imageBytes),
-      }),
-    )
+    await downloadBlob(agent, {
+      urls: mirrors.map((mirror) => blobUrl(mirror, sha256)),
+      sha256,
+      size: blob.size,
+      path,
+      offset,
+      onProgress: (received) => reporter.progress('blobs', before + received, imageBytes),
+    })
     before += blob.size
   }
   const folder = `${folders.work}/content`
