@@ -27,18 +27,21 @@ export type Destination = {
 export type Run = { address: number; first: number; blocks: number; blockBytes: number; lastBytes: number }
 
 const messages = 64
-const vectors = 4096
 const scratchBytes = 128
-const stagingBytes = 128 * 1024
 /** UDP_MAX_SEGMENTS of kernels before 6.9, and what one IP packet carries. */
 const segmentsMax = 64
 const segmentedBytesMax = 65_000
 
-const vectorsAt = messages * messageBytes
-const scratchAt = vectorsAt + vectors * vectorBytes
-const stagingAt = scratchAt + messages * scratchBytes
-const pollAt = stagingAt + stagingBytes
+/** The least that `vectors` and `stagingBytes` can be: one message of the most segments, and one datagram of any size. */
+const sizes = {
+  many: { vectors: 4096, stagingBytes: 128 * 1024 },
+  one: { vectors: 4 * segmentsMax, stagingBytes: 68 * 1024 },
+}
+
+const scratchAt = messages * messageBytes
+const pollAt = scratchAt + messages * scratchBytes
 const timeAt = pollAt + 8
+const vectorsAt = timeAt + 16
 
 /** The headers of blocks 0 to 65 535, one after the other. */
 export type Headers = { memory: NativeMemory; bytesEach: number }
@@ -46,6 +49,8 @@ export type Headers = { memory: NativeMemory; bytesEach: number }
 export type OutboxOptions = {
   /** What stands before a block; without it there are none to send. */
   headers?: Headers
+  /** What it has room for: what `many` clients are sent at once, or `one`; many unless said. */
+  room?: keyof typeof sizes
   /** How long a full send buffer is waited for, with everything else standing still. */
   writableWithinMs: number
 }
@@ -55,6 +60,8 @@ export class Outbox {
   readonly #fd: number
   readonly #options: OutboxOptions
   readonly #memory: NativeMemory
+  readonly #size: { vectors: number; stagingBytes: number }
+  readonly #stagingAt: number
   #messages = 0
   #vectors = 0
   #staged = 0
@@ -70,7 +77,9 @@ export class Outbox {
     this.#libc = libc
     this.#fd = fd
     this.#options = options
-    this.#memory = new NativeMemory(libc, timeAt + 16)
+    this.#size = sizes[options.room ?? 'many']
+    this.#stagingAt = vectorsAt + this.#size.vectors * vectorBytes
+    this.#memory = new NativeMemory(libc, this.#stagingAt + this.#size.stagingBytes)
   }
 
   get isEmpty(): boolean {
@@ -107,7 +116,7 @@ export class Outbox {
 
   add(datagram: Uint8Array, to: Destination): void {
     if (!this.#hasRoom(1, datagram.byteLength)) this.flush()
-    const at = stagingAt + this.#staged
+    const at = this.#stagingAt + this.#staged
     this.#memory.bytes.set(datagram, at)
     this.#staged += (datagram.byteLength + 7) & ~7
     this.#vector(this.#memory.address + at, datagram.byteLength)
@@ -204,6 +213,7 @@ export class Outbox {
   }
 
   #hasRoom(vectorCount: number, bytes: number): boolean {
+    const { stagingBytes, vectors } = this.#size
     return (
       this.#messages < messages &&
       this.#vectors + vectorCount <= vectors &&

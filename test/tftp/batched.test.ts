@@ -1,7 +1,7 @@
 /** What only the batched engine has: its timers, its files, and its way out where it cannot be. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, open, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readdir, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,11 +10,12 @@ import { loadLibc } from '../../src/datagram/libc.ts'
 import { errorCodeOf, MusterError } from '../../src/errors.ts'
 import { type Log, silentLog } from '../../src/log.ts'
 import { MappedFiles } from '../../src/tftp/engines/batched/mapped-files.ts'
+import { ProvenClients } from '../../src/tftp/engines/batched/proven-clients.ts'
 import { Timers } from '../../src/tftp/engines/batched/timers.ts'
 import type { TftpLimits } from '../../src/tftp/limits.ts'
 import type { TransferReport } from '../../src/tftp/reports.ts'
 import { startTftpServer } from '../../src/tftp/start.ts'
-import { RawClient } from './raw-client.ts'
+import { RawClient, type Received } from './raw-client.ts'
 
 let folder = ''
 beforeAll(async () => {
@@ -43,6 +44,65 @@ async function site(host = '127.0.0.1', limits: Partial<TftpLimits> = {}) {
   const where = await server.listen({ host, port: 0 })
   return { server, reports, port: where.port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }
 }
+
+/** Reads as many blocks as it takes: from then on the client's address has shown that it sees what is sent to it. */
+async function prove(client: RawClient, port: number): Promise<void> {
+  await writeFile(join(folder, 'proof'), randomBytes(64 * 1024))
+  await client.fetch('proof', port, { blksize: '1024' })
+}
+
+/** Where so many transfers come from, each ended at once and asked for from a port of its own. */
+async function transferPorts({ address, to }: RawClient, port: number, count: number): Promise<Set<number>> {
+  const ports = new Set<number>()
+  await writeFile(join(folder, 'proof'), randomBytes(64 * 1024))
+  for (let transfer = 0; transfer < count; transfer += 1) {
+    await using client = await RawClient.open(address, to)
+    client.read('proof', port, { tsize: '0' })
+    const oack = await client.next()
+    ports.add(oack?.port ?? 0)
+    client.send({ op: 'error', code: 8, message: 'only looked' }, oack?.port ?? 0)
+    // Closing the socket at once would take it back.
+    expect(await client.next(10)).toBeUndefined()
+  }
+  return ports
+}
+
+async function allOf(client: RawClient): Promise<Received[]> {
+  const answers: Received[] = []
+  for (let next = await client.next(200); next !== undefined; next = await client.next(200))
+    answers.push(next)
+  return answers
+}
+
+describe('clients that have shown that they see what is sent to them', () => {
+  const acknowledge = (clients: ProvenClients, address: string, times: number, nowMs: number) => {
+    const onAck = clients.onAck(address, () => nowMs)
+    for (let ack = 0; ack < times; ack += 1) onAck()
+  }
+
+  test('have acknowledged sixteen times in one transfer, and are so for a minute', () => {
+    const clients = new ProvenClients()
+    acknowledge(clients, '192.0.2.1', 15, 1000)
+    acknowledge(clients, '192.0.2.1', 15, 1000)
+    expect(clients.has('192.0.2.1', 1000)).toBe(false)
+    acknowledge(clients, '192.0.2.1', 16, 1000)
+    expect(clients.has('192.0.2.1', 60_999)).toBe(true)
+    expect(clients.has('192.0.2.1', 61_000)).toBe(false)
+    expect(clients.has('192.0.2.2', 1000)).toBe(false)
+  })
+
+  test('are forgotten when somebody guesses in their name, and the oldest when there are too many', () => {
+    const clients = new ProvenClients()
+    for (let client = 0; client <= 4096; client += 1) acknowledge(clients, `client ${client}`, 16, 0)
+    expect(['client 0', 'client 1', 'client 4096'].map((client) => clients.has(client, 1))).toEqual([
+      false,
+      true,
+      true,
+    ])
+    clients.forget('client 1')
+    expect(clients.has('client 1', 1)).toBe(false)
+  })
+})
 
 describe('deadlines', () => {
   test('run in the order of their times, and those that were cancelled not at all', () => {
@@ -250,6 +310,7 @@ describe('the batched engine', () => {
     await writeFile(join(folder, 'file'), randomBytes(100))
     await using here = await site()
     await using client = await RawClient.open()
+    await prove(client, here.port)
     const ports: number[] = []
     for (let times = 0; times < 2; times += 1) {
       client.read('file', here.port)
@@ -261,6 +322,58 @@ describe('the batched engine', () => {
       expect(await client.next(50)).toBeUndefined()
     }
     expect(new Set(ports).size).toBe(2)
+  })
+
+  test('who has not shown that it sees what is sent has each transfer on a port of its own, and that is closed with it', async () => {
+    await using here = await site()
+    await using client = await RawClient.open()
+    const before = (await readdir('/proc/self/fd')).length
+    expect((await transferPorts(client, here.port, 12)).size).toBe(12)
+    await expect.poll(async () => (await readdir('/proc/self/fd')).length).toBe(before)
+  })
+
+  test('who has shown it shares a few ports with others', async () => {
+    await using here = await site()
+    const ports = new Set<number>()
+    for (const address of ['127.0.0.1', '127.0.0.2']) {
+      await using client = await RawClient.open(address, '127.0.0.1')
+      await prove(client, here.port)
+      for (const port of await transferPorts(client, here.port, 40)) ports.add(port)
+    }
+    expect(ports.size).toBe(4)
+  })
+
+  test('who writes a victim’s address into requests and ACKs, and sees no answer, has nothing sent but OACKs', async () => {
+    await using here = await site()
+    await using attacker = await RawClient.open('127.0.0.3', '127.0.0.1')
+    await prove(attacker, here.port)
+    const ports = await transferPorts(attacker, here.port, 40)
+    // What the attacker sends leaves from the victim's own socket; nobody looks at what it gets.
+    await using victim = await RawClient.open('127.0.0.2', '127.0.0.1')
+    victim.read('proof', here.port, { blksize: '1024', windowsize: '16' })
+    await sleep(50)
+    for (const block of [0, 16, 32]) for (const port of ports) victim.send({ op: 'ack', block }, port)
+    const answers = await allOf(victim)
+    expect(answers.map(({ packet }) => packet.op)).not.toContain('data')
+    expect(answers.length).toBeGreaterThan(0)
+  })
+
+  test('who tries all the shared ports in the name of a client ends its transfer, and the next one is on a port of its own', async () => {
+    await using here = await site()
+    await using victim = await RawClient.open('127.0.0.2', '127.0.0.1')
+    await prove(victim, here.port)
+    const ports = await transferPorts(victim, here.port, 40)
+    await sleep(50)
+    victim.read('proof', here.port, { blksize: '1024', windowsize: '4' })
+    const oack = await victim.next()
+    // For the first three nothing at all goes out, should the right port be the last.
+    const others = [...ports].filter((port) => port !== oack?.port)
+    for (const port of others) victim.send({ op: 'ack', block: 0 }, port)
+    await expect.poll(() => here.reports.at(-1)?.outcome).toBe('failed')
+    victim.send({ op: 'ack', block: 0 }, oack?.port ?? 0)
+    const answers = await allOf(victim)
+    expect(answers.map(({ packet }) => packet.op)).not.toContain('data')
+    for (const port of await transferPorts(victim, here.port, 4)) expect([...ports]).not.toContain(port)
   })
 
   test('without clients it takes no processor time', async () => {

@@ -6,16 +6,18 @@ import { encodePacket, type Packet, parsePacket } from '../../src/tftp/packet.ts
 export type Received = { packet: Packet; port: number }
 
 export class RawClient implements AsyncDisposable {
+  readonly address: string
+  readonly to: string
   readonly #socket: Socket
-  readonly #host: string
   #arrived: Received[] = []
   /** Addresses that answered. */
   readonly heardFrom = new Set<string>()
   #waiting: (() => void) | undefined
 
-  private constructor(socket: Socket, host: string) {
+  private constructor(socket: Socket, to: string) {
     this.#socket = socket
-    this.#host = host
+    this.address = socket.address().address
+    this.to = to
     socket.on('message', (bytes, from) => {
       this.heardFrom.add(from.address)
       this.#arrived.push({ packet: parsePacket(Uint8Array.from(bytes)), port: from.port })
@@ -32,7 +34,7 @@ export class RawClient implements AsyncDisposable {
   }
 
   send(packet: Packet | Uint8Array, port: number): void {
-    this.#socket.send(packet instanceof Uint8Array ? packet : encodePacket(packet), port, this.#host)
+    this.#socket.send(packet instanceof Uint8Array ? packet : encodePacket(packet), port, this.to)
   }
 
   read(filename: string, port: number, options: Record<string, string> = {}, mode = 'octet'): void {

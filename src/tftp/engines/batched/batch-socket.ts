@@ -16,8 +16,13 @@ export class BatchSocket {
   readonly #libc: Libc
   #closed = false
 
-  /** @throws listen-failed */
-  constructor(libc: Libc, where: { host: string; port: number }, headers: Headers) {
+  /** @param room for whom what goes out at once has to have room. @throws listen-failed */
+  constructor(
+    libc: Libc,
+    where: { host: string; port: number },
+    headers: Headers,
+    room: 'one' | 'many' = 'many',
+  ) {
     this.#libc = libc
     try {
       this.fd = openSocket(libc, where)
@@ -26,7 +31,7 @@ export class BatchSocket {
     }
     const { address, port, family } = localOf(libc, this.fd)
     this.local = { address, port, family }
-    this.outbox = new Outbox(libc, this.fd, { headers, writableWithinMs })
+    this.outbox = new Outbox(libc, this.fd, { headers, room, writableWithinMs })
   }
 
   close(): void {

@@ -18,9 +18,14 @@ export type BatchedLineOptions = LineOptions & {
   files: MappedFiles
   segments: boolean
   onClose: () => void
+  /** Its client also wrote to ports where it has nothing: somebody tries them all, in its name. */
+  onGuessed: () => void
   /** A promise is about to be settled. */
   onEnd: () => void
 }
+
+/** One or two may be late datagrams of a transfer that nobody remembers. */
+const straysThatEnd = 3
 
 export class BatchedLine implements Line, Destination {
   readonly address: number
@@ -32,6 +37,7 @@ export class BatchedLine implements Line, Destination {
   readonly onDatagram: (bytes: Uint8Array) => void
   readonly #options: BatchedLineOptions
   readonly #memory: NativeMemory
+  #strays = 0
   #closed = false
 
   constructor(options: BatchedLineOptions) {
@@ -67,6 +73,14 @@ export class BatchedLine implements Line, Destination {
       blockBytes,
       socket: this.#options.socket,
     })
+  }
+
+  /** A datagram of its client came to another port; attacker-controlled. */
+  strayed(): void {
+    this.#strays += 1
+    if (this.#strays !== straysThatEnd) return
+    this.#options.onGuessed()
+    this.#options.onError(guessed())
   }
 
   onUnreadable(): void {
@@ -139,5 +153,12 @@ function changed(): MusterError {
   return new MusterError(
     'transfer-failed',
     'The file changed while it was sent; the client may ask again and gets it as it is now',
+  )
+}
+
+function guessed(): MusterError {
+  return new MusterError(
+    'transfer-failed',
+    'Datagrams with the address of this client came to ports where it has no transfer: they may be forged, to have it flooded; the client may ask again',
   )
 }

@@ -10,27 +10,34 @@
  * Waiting costs no processor time. The thread's messages come with a count in an eventfd, which ends the wait. Promises go on
  * only between two runs of turns, so whatever may settle one ends a run.
  */
+import { randomInt } from 'node:crypto'
 import { readSync } from 'node:fs'
 import { Inbox, inboxSlots } from '../../../datagram/inbox.ts'
 import { eventFlags, type Libc, pollIn, unavailable } from '../../../datagram/libc.ts'
 import { NativeMemory } from '../../../datagram/native-memory.ts'
 import type { Headers } from '../../../datagram/outbox.ts'
 import type { SocketPeer } from '../../../datagram/socket-address.ts'
-import type { BindOptions, Engine, LineOptions, Port, Timer } from '../../engine.ts'
-import { dataHeaderBytes, writeDataHeader } from '../../packet.ts'
+import type { BindOptions, Engine, Line, LineOptions, Port, Timer } from '../../engine.ts'
+import { dataHeaderBytes, opcodes, writeDataHeader } from '../../packet.ts'
 import { BatchSocket } from './batch-socket.ts'
 import { MappedFiles } from './mapped-files.ts'
+import { ProvenClients } from './proven-clients.ts'
 import { Timers } from './timers.ts'
-import { Transfers } from './transfers.ts'
+import { type LineParts, Transfers } from './transfers.ts'
 
 export type BatchedOptions = {
-  /** Sockets that transfers share: each is a transfer id (RFC 1350 §4), and a client's next transfer gets another. */
+  /**
+   * Sockets that the transfers of proven clients share: each is a transfer id (RFC 1350 §4), and a client's next transfer gets
+   * another.
+   */
   transferSockets: number
   /** UDP_SEGMENT; off only to measure. */
   segments: boolean
+  /** A whole number from 0 to below this one, that nobody can foresee. */
+  random: (below: number) => number
 }
 
-const defaults: BatchedOptions = { transferSockets: 4, segments: true }
+const defaults: BatchedOptions = { transferSockets: 4, segments: true, random: randomInt }
 
 /** A request has 512 bytes at most; what is longer is cut off, and seen to be too long. */
 const payloadBytes = 576
@@ -48,7 +55,10 @@ export class BatchedEngine implements Engine {
   readonly #headers: Headers
   readonly #files: MappedFiles
   readonly #timers = new Timers()
+  readonly #proven = new ProvenClients()
   readonly #receivers: Receiver[] = []
+  /** Over; they stay until the end of the turn, which goes through the list above. */
+  readonly #closing: Receiver[] = []
   readonly #event: number
   #poll: NativeMemory
   #afterTurn: (() => void)[] = []
@@ -92,7 +102,9 @@ export class BatchedEngine implements Engine {
     const transfers: Transfers[] = []
     try {
       for (let count = 0; count < this.#options.transferSockets; count += 1)
-        transfers.push(new Transfers(new BatchSocket(libc, { host: options.host, port: 0 }, this.#headers)))
+        transfers.push(
+          new Transfers(new BatchSocket(libc, { host: options.host, port: 0 }, this.#headers), transfers),
+        )
     } catch (error) {
       for (const { socket: opened } of [{ socket }, ...transfers]) opened.close()
       throw error
@@ -104,27 +116,52 @@ export class BatchedEngine implements Engine {
         options.onDatagram(this.#inbox.bytes(slot), this.#inbox.peer(slot))
       },
     }
-    const answers = transfers.map((transfer) => ({
-      socket: transfer.socket,
-      receive: (slot: number) => transfer.receive(this.#inbox, slot, options, this.now()),
-    }))
+    const answers = transfers.map((transfer) => this.#receiverOf(transfer, options))
     // Requests last: a client whose last ACK came in the same turn as its next request has finished the file before.
     this.#receivers.unshift(...answers)
     this.#receivers.push(requests)
     this.#arrangePoll()
-    let next = 0
     return {
       local: socket.local,
       reply: (datagram, to) => socket.outbox.reply(datagram, to as SocketPeer),
       open: async (line: LineOptions) => {
         const to = line.to as SocketPeer
-        next = (next + 1) % transfers.length
-        const inTurn = [...transfers.slice(next), ...transfers.slice(0, next)]
+        const parts = { ...line, to, ...this.#lineParts(to) }
+        if (!this.#proven.has(to.address, this.now())) return this.#openAlone(options, parts)
+        const first = this.#options.random(transfers.length)
+        const inTurn = [...transfers.slice(first), ...transfers.slice(0, first)]
         const transfer = inTurn.find((one) => !one.knows(to)) ?? (inTurn[0] as Transfers)
-        return transfer.open({ ...line, to, ...this.#lineParts() }, () => this.now())
+        return transfer.open(parts, () => this.now())
       },
       close: async () => this.#close([requests, ...answers]),
     }
+  }
+
+  /** On a port of its own, for who may have forged the address: proven-clients.ts. @throws listen-failed */
+  #openAlone(options: BindOptions, parts: LineParts): Line {
+    const where = { host: options.host, port: 0 }
+    const transfers = new Transfers(new BatchSocket(this.#libc, where, this.#headers, 'one'))
+    const receiver = this.#receiverOf(transfers, options)
+    const onAck = this.#proven.onAck(parts.to.address, () => this.now())
+    const line = transfers.open(
+      {
+        ...parts,
+        onDatagram: (bytes) => {
+          if (bytes[1] === opcodes.ack) onAck()
+          parts.onDatagram(bytes)
+        },
+        onClose: () => this.#closing.push(receiver),
+      },
+      () => this.now(),
+    )
+    this.#receivers.unshift(receiver)
+    this.#arrangePoll()
+    return line
+  }
+
+  #receiverOf(transfers: Transfers, options: BindOptions): Receiver {
+    const { socket } = transfers
+    return { socket, receive: (slot) => transfers.receive(this.#inbox, slot, options, this.now()) }
   }
 
   /** Turns until `stop`; settles then. */
@@ -177,6 +214,7 @@ export class BatchedEngine implements Engine {
     this.#afterTurn = []
     for (const act of after) act()
     for (const { socket } of this.#receivers) if (!socket.outbox.isEmpty) socket.outbox.flush()
+    if (this.#closing.length > 0) this.#close(this.#closing.splice(0))
   }
 
   #receive({ socket, receive }: Receiver): void {
@@ -224,11 +262,12 @@ export class BatchedEngine implements Engine {
     this.#arrangePoll()
   }
 
-  #lineParts() {
+  #lineParts({ address }: SocketPeer) {
     const onEnd = () => {
       this.#yields = true
     }
-    return { libc: this.#libc, files: this.#files, segments: this.#options.segments, onEnd }
+    const onGuessed = () => this.#proven.forget(address)
+    return { libc: this.#libc, files: this.#files, segments: this.#options.segments, onEnd, onGuessed }
   }
 }
 

@@ -1,8 +1,8 @@
-/** The transfers of one shared socket, by their client's address and port. */
+/** The transfers of one socket, by their client's address and port. */
 
 import type { Inbox } from '../../../datagram/inbox.ts'
 import { peerKey, type SocketPeer } from '../../../datagram/socket-address.ts'
-import type { BindOptions, LineOptions } from '../../engine.ts'
+import type { BindOptions } from '../../engine.ts'
 import type { BatchSocket } from './batch-socket.ts'
 import { BatchedLine, type BatchedLineOptions } from './batched-line.ts'
 
@@ -10,16 +10,19 @@ import { BatchedLine, type BatchedLineOptions } from './batched-line.ts'
 const rememberedMs = 5000
 const rememberedMax = 4096
 
-type Parts = Omit<BatchedLineOptions, 'socket' | 'onClose'>
+export type LineParts = Omit<BatchedLineOptions, 'socket' | 'onClose'> & { onClose?: () => void }
 
 export class Transfers {
   readonly socket: BatchSocket
+  /** Those of all sockets that it shares its clients with, itself among them. */
+  readonly #siblings: readonly Transfers[]
   readonly #lines = new Map<number | string, BatchedLine>()
   /** Clients whose transfer here has ended, oldest first, and until when that is remembered. */
   readonly #ended = new Map<number | string, number>()
 
-  constructor(socket: BatchSocket) {
+  constructor(socket: BatchSocket, siblings: readonly Transfers[] = []) {
     this.socket = socket
+    this.#siblings = siblings
   }
 
   /** Whether this client has, or lately had, a transfer here: then its next one is better somewhere else. */
@@ -28,7 +31,7 @@ export class Transfers {
     return this.#lines.has(key) || this.#ended.has(key)
   }
 
-  open(parts: Parts & LineOptions, now: () => number): BatchedLine {
+  open(parts: LineParts, now: () => number): BatchedLine {
     const key = peerKey(parts.to.raw)
     const line: BatchedLine = new BatchedLine({
       ...parts,
@@ -38,6 +41,7 @@ export class Transfers {
         this.#ended.delete(key)
         this.#ended.set(key, now() + rememberedMs)
         this.#forget(now())
+        parts.onClose?.()
       },
     })
     this.#lines.set(key, line)
@@ -49,6 +53,8 @@ export class Transfers {
     const line = this.#lines.get(key)
     if (line !== undefined) line.onDatagram(inbox.bytes(slot))
     if (line !== undefined || (this.#ended.get(key) ?? 0) > nowMs) return
+    // A client knows where its blocks come from. Who tries all ports does not see them.
+    for (const sibling of this.#siblings) sibling.#lines.get(key)?.strayed()
     const from = inbox.peer(slot)
     options.onStranger(inbox.bytes(slot), from, (datagram) => this.socket.outbox.reply(datagram, from))
   }
