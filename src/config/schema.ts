@@ -210,11 +210,19 @@ export const configSchema = z.strictObject({
       1_000_000,
       'Machines not yet approved that are kept; the oldest is forgotten first',
     ),
-    undecidedPerAddressMax: count(64, 1_000_000, 'The same, from one IPv4 address or IPv6 /64'),
+    undecidedPerAddressMax: count(
+      64,
+      1_000_000,
+      'The same, from one address; 8 times that from one IPv6 /64',
+    ),
   }),
   machines: section({
     newPerMinuteMax: count(600, 1_000_000, 'Hellos of machines not known yet in a minute, in all'),
-    hellosPerMinutePerAddressMax: count(240, 1_000_000, 'Hellos from one address in a minute'),
+    hellosPerMinutePerAddressMax: count(
+      240,
+      1_000_000,
+      'Hellos from one address in a minute; 8 times that from one IPv6 /64',
+    ),
     hellosPerMinutePerMachineMax: count(20, 1_000_000, 'Hellos from one address for one machine in a minute'),
     rateKeysMax: count(20_000, 1_000_000, 'Addresses and machines that these rates are remembered of'),
     macsMax: count(16, 256, 'MAC addresses kept per machine'),

@@ -7,11 +7,11 @@ import type { MachineRow } from '../store/schema.ts'
 import { type BootContext, findBootByHello, openBoot } from './boots.ts'
 import type { NewEvent } from './events.ts'
 import type { FirmwareActivity } from './firmware-activity.ts'
-import { cleanIdentifiers, sourceOf } from './identifiers.ts'
+import { cleanIdentifiers, type Source, sourceOf } from './identifiers.ts'
 import { findByMacs, newMachine, requireMacs, seenAgain } from './inventory.ts'
 import { createId } from './names.ts'
 import { matchProfile, type Profile } from './profiles.ts'
-import { createRateLimiter } from './rate.ts'
+import { createRateLimiter, createSourceLimiter } from './rate.ts'
 import { type Boot, type Machine, toBoot, toMachine } from './records.ts'
 import type { EnrolmentPolicy } from './why.ts'
 
@@ -35,10 +35,10 @@ export function createAdmission(options: {
 }): Admission {
   const { context, enrolment, firmware, listProfiles, random } = options
   const { database, timeline, limits, now } = context
-  const rate = (perMinute: number) => createRateLimiter({ perMinute, keysMax: limits.rateKeysMax, now })
-  const perAddress = rate(limits.hellosPerMinutePerAddressMax)
-  const perMachine = rate(limits.hellosPerMinutePerMachineMax)
-  const newcomers = rate(limits.newMachinesPerMinuteMax)
+  const rate = (perMinute: number) => ({ perMinute, keysMax: limits.rateKeysMax, now })
+  const perAddress = createSourceLimiter(rate(limits.hellosPerMinutePerAddressMax))
+  const perMachine = createSourceLimiter(rate(limits.hellosPerMinutePerMachineMax))
+  const newcomers = createRateLimiter(rate(limits.newMachinesPerMinuteMax))
 
   /** What letting this newcomer in without a person changes; undefined: a person is asked first. */
   async function autoApproval(machine: Machine) {
@@ -72,7 +72,7 @@ export function createAdmission(options: {
 
   async function admit(
     request: HelloRequest,
-    from: { address: string; source: string; helloDigest: string },
+    from: { address: string; source: Source; helloDigest: string },
   ): Promise<Answer> {
     const { address, source, helloDigest } = from
     const at = now()
@@ -84,9 +84,9 @@ export function createAdmission(options: {
     } else {
       const existing = await findBootByHello(database, found.row.id, helloDigest)
       if (existing !== undefined) return { machine: toMachine(found.row, found.macs), boot: toBoot(existing) }
-      if (!perMachine.take(`${found.row.id} ${source}`))
+      if (!perMachine.take(source, found.row.id))
         throw limitReached(
-          `too many hellos of ${found.row.name} from ${source}`,
+          `too many hellos of ${found.row.name} from ${source.host}`,
           'machines.hellosPerMinutePerMachineMax',
         )
     }
@@ -124,7 +124,7 @@ export function createAdmission(options: {
     async hello(request, { address, rawBytes }) {
       const source = sourceOf(address)
       if (!perAddress.take(source))
-        throw limitReached(`too many hellos from ${source}`, 'machines.hellosPerMinutePerAddressMax')
+        throw limitReached(`too many hellos from ${source.host}`, 'machines.hellosPerMinutePerAddressMax')
       checkSessionKey(request.sessionKey)
       const helloDigest = createHash('sha256').update(rawBytes).digest('hex')
       for (let attempt = 1; ; attempt++) {

@@ -84,17 +84,29 @@ export function cleanIdentifiers(identifiers: Identifiers): CleanIdentifiers {
   }
 }
 
-/** The part of an address that limits count: IPv4 whole, IPv6 by its /64, because one host owns all of that. */
-export function sourceOf(address: string): string {
-  const plain = address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
-  if (!plain.includes(':')) return plain
+/**
+ * What limits count an address by. `host`: itself, in one form. `network`: the /64 of an IPv6 address, undefined for IPv4. One host
+ * may have as many addresses of its /64 as it likes (RFC 8981), and all hosts of a LAN share it: so neither alone will do. Link-local
+ * addresses keep their zone, because every link has the same fe80::/64 (RFC 4007 §6).
+ */
+export type Source = { host: string; network?: string }
+
+/**
+ * A /64 gets so many times what one of its addresses gets: enough for a hall of machines, and too little for it to push out
+ * everybody else's (undecidedPerAddressMax times this stays below undecidedMax).
+ */
+export const sharesOfNetwork = 8
+
+export function sourceOf(address: string): Source {
+  const [, plain = '', zone = ''] = /^(?:::ffff:(?=\d+\.))?([^%]*)(%.*)?$/is.exec(address) ?? []
+  if (!plain.includes(':')) return { host: plain }
   const [head = '', tail] = plain.toLowerCase().split('::')
   const front = head === '' ? [] : head.split(':')
   const back = tail === undefined || tail === '' ? [] : tail.split(':')
   const gap = tail === undefined ? 0 : Math.max(0, 8 - front.length - back.length)
-  const groups = [...front, ...Array<string>(gap).fill('0'), ...back]
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`
+  const groups = [...front, ...Array<string>(gap).fill('0'), ...back].map((group) =>
+    Number.parseInt(group, 16).toString(16),
+  )
+  const kept = /^fe[89ab]/.test(groups[0] ?? '') ? zone : ''
+  return { host: `${groups.join(':')}${kept}`, network: `${groups.slice(0, 4).join(':')}::/64${kept}` }
 }

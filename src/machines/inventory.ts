@@ -15,7 +15,7 @@ import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
 import type { NewEvent } from './events.ts'
-import type { CleanIdentifiers } from './identifiers.ts'
+import { type CleanIdentifiers, type Source, sharesOfNetwork } from './identifiers.ts'
 import type { MachineLimits } from './limits.ts'
 
 export type Found = {
@@ -84,7 +84,7 @@ export function newMachine(
     id: string
     request: HelloRequest
     clean: CleanIdentifiers
-    source: string
+    source: Source
     at: Date
     limits: MachineLimits
   },
@@ -100,7 +100,7 @@ export function newMachine(
     ...observed(request, clean),
     firstSeenAt: at.getTime(),
     lastSeenAt: at.getTime(),
-    source,
+    source: keyOf(source),
     macsChangedAt: null,
     decidedAt: null,
     decidedBy: null,
@@ -122,9 +122,12 @@ export function newMachine(
     .orderBy('lastSeenAt', 'desc')
     .limit(1000)
   const overflow = undecided.offset(Math.max(0, limits.undecidedMax - 1))
-  const sourceOverflow = undecided
-    .where('source', '=', source)
-    .offset(Math.max(0, limits.undecidedPerAddressMax - 1))
+  const perAddress = limits.undecidedPerAddressMax
+  const sourceOverflow = undecided.where('source', '=', keyOf(source)).offset(Math.max(0, perAddress - 1))
+  const networkOverflow = undecided
+    .where('source', '>', `${source.network} `)
+    .where('source', '<', `${source.network}!`)
+    .offset(Math.max(0, perAddress * sharesOfNetwork - 1))
   return {
     row,
     macs: clean.macs,
@@ -132,6 +135,7 @@ export function newMachine(
       db.insertInto('machines').values(row),
       db.insertInto('machineMacs').values(clean.macs.map((mac) => ({ mac, machineId: id }))),
       db.deleteFrom('machines').where('id', 'in', sourceOverflow),
+      ...(source.network === undefined ? [] : [db.deleteFrom('machines').where('id', 'in', networkOverflow)]),
       db.deleteFrom('machines').where('id', 'in', overflow),
     ],
     events: [
@@ -145,6 +149,11 @@ export function newMachine(
       },
     ],
   }
+}
+
+/** As it is kept: a network's addresses stand together, between the network with a space behind it and with a `!`, the next sign. */
+function keyOf({ host, network }: Source): string {
+  return network === undefined ? host : `${network} ${host}`
 }
 
 /** What a later hello changes in a record: when it was seen; before a decision also what it said. */

@@ -2,7 +2,7 @@
 export const machineLimits = {
   /** Machines that no person decided on; those whose agent never signed anything go first, then the longest unseen. Decided ones stay. */
   undecidedMax: 1000,
-  /** The same, of one source (IPv4 address, IPv6 /64): a flood from one place forgets only its own. */
+  /** The same, of one address (an IPv6 /64: `sharesOfNetwork` times that): a flood from one place forgets only its own. */
   undecidedPerAddressMax: 64,
   /** Hellos of machines that are not known yet, in a minute, in all. Known machines do not count. */
   newMachinesPerMinuteMax: 600,

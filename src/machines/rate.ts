@@ -1,7 +1,22 @@
+import { type Source, sharesOfNetwork } from './identifiers.ts'
+
 /** Token buckets by key, in memory: a flood is turned away before it costs the database anything. */
 export type RateLimiter = {
   /** Whether one more is allowed now; it then counts. */
   take(key: string): boolean
+}
+
+/** The same by where something comes from. `what` keeps the counts of different things apart. */
+export type SourceLimiter = { take(source: Source, what?: string): boolean }
+
+/** `perMinute` of one address; of an IPv6 /64 `sharesOfNetwork` times that, of which a refused address uses up nothing. */
+export function createSourceLimiter(options: Parameters<typeof createRateLimiter>[0]): SourceLimiter {
+  const hosts = createRateLimiter(options)
+  const networks = createRateLimiter({ ...options, perMinute: options.perMinute * sharesOfNetwork })
+  return {
+    take: ({ host, network }, what = '') =>
+      hosts.take(`${what} ${host}`) && (network === undefined || networks.take(`${what} ${network}`)),
+  }
 }
 
 /** `perMinute` on average, all of them at once at most. Remembers `keysMax` keys; the longest unused is forgotten. */

@@ -57,12 +57,21 @@ test('the same MAC address said twice counts once', () => {
   expect(cleanIdentifiers({ macs }).macs).toEqual(['52:54:00:00:00:01', '52:54:00:00:00:02'])
 })
 
-test('limits count an IPv6 host by its /64 and an IPv4 host by its address', () => {
-  expect(sourceOf('192.0.2.1')).toBe('192.0.2.1')
-  expect(sourceOf('::ffff:192.0.2.1')).toBe('192.0.2.1')
-  expect(sourceOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2::/64')
-  expect(sourceOf('2001:db8:1:2::9')).toBe(sourceOf('2001:0DB8:1:2:ffff::1'))
-  expect(sourceOf('fe80::1%eth0')).toBe('fe80:0:0:0::/64')
+test('limits count an IPv4 host by its address and an IPv6 host by its address and its /64, in one form', () => {
+  expect(sourceOf('192.0.2.1')).toEqual({ host: '192.0.2.1' })
+  expect(sourceOf('::ffff:192.0.2.1')).toEqual({ host: '192.0.2.1' })
+  const network = '2001:db8:1:2::/64'
+  expect(sourceOf('2001:db8:1:2:3:4:5:6')).toEqual({ host: '2001:db8:1:2:3:4:5:6', network })
+  expect(sourceOf('2001:0DB8:1:2::0009')).toEqual({ host: '2001:db8:1:2:0:0:0:9', network })
+  expect(sourceOf('2001:db8:1:2::9%eth0')).toEqual(sourceOf('2001:db8:1:2::9'))
+})
+
+test('every link has the same fe80::/64, so its zone counts', () => {
+  expect(sourceOf('fe80::1%eth0')).toEqual({
+    host: 'fe80:0:0:0:0:0:0:1%eth0',
+    network: 'fe80:0:0:0::/64%eth0',
+  })
+  expect(sourceOf('fe80::1%eth1').network).not.toBe(sourceOf('fe80::1%eth0').network)
 })
 
 test('no text makes a normaliser throw, and what it gives is stable', () => {

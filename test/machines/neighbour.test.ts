@@ -1,6 +1,7 @@
 /** Somebody beside a machine who says hello with its MAC address, signs with keys of his own, and never stops. */
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { sharesOfNetwork } from '../../src/machines/identifiers.ts'
 import { machineLimits } from '../../src/machines/limits.ts'
 import { createWorld, helloOf, kinds, sayHello, signed, type World } from './world.ts'
 
@@ -72,5 +73,61 @@ describe("a neighbour who claims a machine's address", () => {
     expect((await world.machines.find(first)).macs).toEqual([first])
     expect((await world.machines.find(second)).id).toBe(other.machine.id)
     expect(await kinds(world, { machineId: other.machine.id })).toContain('discovered')
+  })
+})
+
+const macOf = (count: number) =>
+  `52:54:00:99:${count
+    .toString(16)
+    .padStart(4, '0')
+    .replace(/(..)(..)/, '$1:$2')}`
+
+/** So many hellos of as many machines; what is refused is refused. */
+async function flood(world: World, hellos: number, from: (count: number) => string, first = 0) {
+  for (let count = first; count < first + hellos; count++)
+    await sayHello(world, helloOf(macOf(count)), from(count)).catch(() => {})
+}
+
+// On a LAN with SLAAC the router announces one /64 to all; link-local addresses of a link share theirs by definition.
+describe.each([
+  ['IPv4', '192.0.2.66', '192.0.2.7'],
+  ['IPv6', '2001:db8:1:2::bad', '2001:db8:1:2:5054:ff:fe00:1'],
+  ['link-local IPv6', 'fe80::bad%eth0', 'fe80::5054:ff:fe00:1%eth0'],
+])('a neighbour on the same LAN, by %s,', (_, attacker, honest) => {
+  test('uses up no hellos but his own', async () => {
+    await using world = await createWorld()
+    await flood(world, 2 * machineLimits.hellosPerMinutePerAddressMax, () => attacker)
+    await expect(sayHello(world, helloOf(mac), attacker)).rejects.toMatchObject({ code: 'limit-reached' })
+    expect(await sayHello(world, helloOf(mac), honest)).toHaveProperty('machine')
+  })
+
+  test('pushes out no records but his own', async () => {
+    await using world = await createWorld({ limits: { undecidedPerAddressMax: 8 } })
+    const { machine } = await sayHello(world, helloOf(mac), honest)
+    world.pass(1000)
+    await flood(world, 20, () => attacker)
+    expect((await world.machines.get(machine.id)).id).toBe(machine.id)
+    expect((await world.machines.list({ limit: 100 })).length).toBe(1 + 8)
+  })
+})
+
+describe('one host with any number of addresses of its /64', () => {
+  const from = (count: number) => `2001:db8:1:2::${(count + 1).toString(16)}`
+
+  test('gets no more hellos than the /64 has', async () => {
+    await using world = await createWorld({ limits: { hellosPerMinutePerAddressMax: 5 } })
+    await flood(world, 5 * sharesOfNetwork, from)
+    await expect(sayHello(world, helloOf(mac), from(999))).rejects.toMatchObject({ code: 'limit-reached' })
+    for (const other of ['2001:db8:1:3::1', '192.0.2.7'])
+      expect(await sayHello(world, helloOf(mac), other)).toHaveProperty('machine')
+  })
+
+  test('keeps no more records than the /64 may, and pushes out nobody outside of it', async () => {
+    await using world = await createWorld({ limits: { undecidedPerAddressMax: 2 } })
+    const { machine } = await sayHello(world, helloOf(mac), '2001:db8:1:3::1')
+    world.pass(1000)
+    await flood(world, 40, from)
+    expect((await world.machines.list({ limit: 100 })).length).toBe(1 + 2 * sharesOfNetwork)
+    expect((await world.machines.get(machine.id)).id).toBe(machine.id)
   })
 })
