@@ -44,7 +44,7 @@ export const mirror = z.object({
   /** `static`: TUF's and OCI's files under one URL (tufboot). `oci`: the distribution API of a registry (ociboot). */
   kind: z.enum(['static', 'oci']),
   /** `static`: …/tuf/<repository>, holding metadata/, targets/, blobs/. `oci`: …/v2/<name>. No trailing slash. */
-  url: z.string().check(z.maxLength(512), z.regex(/^https?:\/\/[^\s"'\\]+$/)),
+  url: z.string().check(z.maxLength(512), z.regex(/^https?:\/\/[^\s"'\\\x00-\x1f\x7f]+$/)),
 })
 export type Mirror = z.infer<typeof mirror>
 

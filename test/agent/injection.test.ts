@@ -7,6 +7,7 @@ import { curlConfig } from '../../src/agent/curl.ts'
 import { defaultLimits } from '../../src/agent/limits.ts'
 import { MusterError } from '../../src/errors.ts'
 import { defaultArgumentPolicy } from '../../src/protocol/agent-config.ts'
+import { mirror } from '../../src/protocol/hello.ts'
 
 const refused = (code: string) => expect.objectContaining({ code })
 
@@ -226,6 +227,21 @@ function readCpio(archive: Uint8Array): ArchiveFile[] {
     at = Math.ceil((start + size) / 4) * 4
   }
 }
+
+describe('the URL of a mirror', () => {
+  const url = (text: string) => mirror.safeParse({ kind: 'static', url: text }).success
+
+  test.each(['http://192.0.2.1:8080/tuf/main', 'https://[2001:db8::1]/v2/hello', 'https://mirror.example/ä'])(
+    '%s is one',
+    (text) => expect(url(text)).toBe(true),
+  )
+
+  test('holds no control character, no space and nothing that quotes', () => {
+    const forbidden = Array.from({ length: 0x21 }, (_, code) => String.fromCharCode(code))
+    for (const character of [...forbidden, '\x7f', '\u00a0', '\u2028', '"', "'", '\\'])
+      expect([character, url(`https://mirror.example/a${character}b`)]).toEqual([character, false])
+  })
+})
 
 describe("curl's options", () => {
   test('a URL or header of a stranger stays one value', () => {
