@@ -70,6 +70,8 @@ export async function startDnsmasq(bootLines: string[]): Promise<AsyncDisposable
     '--interface=br0',
     '--bind-interfaces',
     '--dhcp-range=10.77.0.50,10.77.0.99,1h',
+    // It pings an address before it offers it, one after the other, for three seconds each: ten machines at once give up.
+    '--no-ping',
     `--dhcp-leasefile=${join(folder, 'leases')}`,
     ...bootLines.map((line) => `--${line}`),
   ]
