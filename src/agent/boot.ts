@@ -29,7 +29,9 @@ export async function bootOnce(agent: Agent, rounds: Rounds = {}): Promise<NoPla
   await console.line(`hello: ${reply.name} (${reply.machine}), boot ${reply.boot}, at ${server}`)
   await reporter.flush()
 
-  const patienceMs = servers.length > 1 ? limits.waitElsewhereMs : Number.POSITIVE_INFINITY
+  // Several addresses of one server are no others to ask: another one has a key of its own.
+  const others = servers.length > 1 && settings.config.pins.length > 1
+  const patienceMs = others ? limits.waitElsewhereMs : Number.POSITIVE_INFINITY
   const mirrors = [...reply.mirrors, ...settings.config.mirrors]
   const source = { session, net, mirrors, patienceMs }
   const first = await getPlan(agent, source)

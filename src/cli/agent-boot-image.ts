@@ -1,11 +1,12 @@
 /** `muster agent boot-image`: a built agent as the boot.img and boot.sig that a Raspberry Pi's EEPROM loads. */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readBootKey, signBootImage } from '../boot/formats/boot-signature.ts'
 import { makePiImage } from '../boot/raspberry-pi-image.ts'
 import { MusterError } from '../errors.ts'
+import { anAgentPlane } from './arguments.ts'
 import type { Context } from './context.ts'
 import { prepareFolder } from './folders.ts'
 import { bytes, print } from './output.ts'
@@ -21,7 +22,7 @@ export function addBootImage(agent: Command, context: Context): void {
     .requiredOption('--agent <folder>', "what 'muster agent build --arch arm64 --hardware server' wrote")
     .requiredOption('--firmware <folder>', 'start4.elf, fixup4.dat, device trees …; docs/boot-methods.md')
     .requiredOption('--out <folder>', 'where boot.img and boot.sig go: raspberry-pi/ of the files folder')
-    .option('--server <url>', 'agent plane, where the agent was built without one')
+    .option('--server <url>', 'agent plane, where the agent was built without one', anAgentPlane)
     .option('--sign <file>', "RSA key of 2048 bits (PEM) whose public half is in the boards' EEPROMs")
     .action((options: Options) => makeBootImage(context, options))
 }
@@ -44,6 +45,8 @@ async function makeBootImage(context: Context, options: Options): Promise<void> 
     'boot.img': image,
     ...(key === undefined ? {} : { 'boot.sig': signBootImage(image, key, new Date(context.world.now())) }),
   }
+  // One that was left from before would be of another image.
+  await rm(join(out, 'boot.sig'), { force: true })
   for (const [name, content] of Object.entries(files)) await writeFile(join(out, name), content)
   const made = {
     image: join(out, 'boot.img'),
@@ -87,6 +90,9 @@ function readFolder(folder: string): Record<string, Uint8Array> {
     const sentence = `The firmware's folder ${folder} cannot be read (--firmware): ${(cause as Error).message}.`
     throw new MusterError('file-not-found', sentence, { cause })
   }
-  const files = names.filter((name) => statSync(join(folder, name)).isFile())
+  // A link that leads nowhere is a file that cannot be read, and is told as one.
+  const files = names.filter(
+    (name) => statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() !== true,
+  )
   return Object.fromEntries(files.map((name) => [name, readGiven(join(folder, name), '--firmware')]))
 }

@@ -1,7 +1,7 @@
 /** Parsers for option values: a wrong one is wrong usage (exit code 2), said before anything is done. */
 import { InvalidArgumentError } from 'commander'
 import { didYouMean } from '../nearest.ts'
-import { publicKeyPin } from '../protocol/agent-config.ts'
+import { agentPlaneUrl, publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
 
 export function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
@@ -34,6 +34,11 @@ export function wholeNumberFrom(min: number, max: number): (text: string) => num
     if (number >= min && number <= max) return number
     throw new InvalidArgumentError(`It is a whole number from ${min} to ${max}.`)
   }
+}
+
+export function anAgentPlane(text: string): string {
+  if (agentPlaneUrl.safeParse(text).success) return text
+  throw new InvalidArgumentError('It is https://host:port.')
 }
 
 export type ReleaseName = { image: string; version: string }

@@ -8,7 +8,10 @@ const authority = '[A-Za-z0-9._:[\\]-]+'
 const peer = z.strictObject({
   pin: z
     .string()
-    .regex(/^sha256\/\/[A-Za-z0-9+/]{43}=$/, "a pin, sha256//…, as its 'muster status' prints it"),
+    .regex(
+      /^sha256\/\/[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/,
+      "a pin, sha256//…, as its 'muster status' prints it",
+    ),
   firmware: z
     .string()
     .regex(new RegExp(`^http://${authority}$`), 'http://host:port, without a path')

@@ -73,6 +73,10 @@ function expectation(
   { about, issue, key }: { key: string; issue: z.core.$ZodIssue; about: string | undefined },
 ): string {
   if (schema?.enum !== undefined) return `one of ${schema.enum.join(', ')}`
+  // What a mapping's own rules say is more than its kind.
+  if (schema?.type === 'object' && issue.code === 'custom') return issue.message
+  if (schema?.type === 'object' && issue.code === 'invalid_key')
+    return issue.issues[0]?.message ?? issue.message
   switch (schema?.type) {
     case 'integer':
       return `a whole number${unitOf(key)} from ${schema.minimum} to ${schema.maximum}`

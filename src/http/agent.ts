@@ -6,13 +6,14 @@
  *     POST /agent/v1/boots/<boot>/events    what happened (protocol/events.ts), signed by the session key
  *     POST /agent/v1/report                 the booted OS reports in, by its token (protocol/events.ts)
  */
-import rateLimit from '@fastify/rate-limit'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type * as z from 'zod/mini'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Session } from '../machines/boots.ts'
+import { sourceOf } from '../machines/identifiers.ts'
+import { createSourceLimiter } from '../machines/rate.ts'
 import type { SessionRequest } from '../machines/session.ts'
 import { type EventsRequest, eventsRequest, type ReportRequest, reportRequest } from '../protocol/events.ts'
 import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/hello.ts'
@@ -35,6 +36,9 @@ export type AgentDeciders = {
 }
 
 type BootParams = { boot: string }
+
+/** Addresses and networks whose requests are counted; the longest unused is forgotten. */
+const rateKeysMax = 65_536
 
 export async function createAgentPlane(options: {
   tls: TlsIdentity
@@ -65,27 +69,29 @@ export async function createAgentPlane(options: {
   // The exact bytes are what is hashed and signed; they are parsed once, after that.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_, body, done) => done(null, body))
-  await app.register(rateLimit, { max: limits.requestsPerMinuteMax, timeWindow: 60_000, cache: 65_536 })
   // Each route counts for itself: machines behind one address (a router, a lab) go on with the boots they have open while
   // somebody beside them says hello without end.
-  const ownCount = { config: { rateLimit: {} } }
+  const rate = createSourceLimiter({
+    perMinute: limits.requestsPerMinuteMax,
+    keysMax: rateKeysMax,
+    now: () => new Date(),
+  })
+  app.addHook('onRequest', async (request) => {
+    if (!rate.take(sourceOf(request.ip), request.routeOptions.url)) throw tooMany(request.ip)
+  })
 
-  app.post('/agent/v1/hello', ownCount, (request) => {
+  app.post('/agent/v1/hello', (request) => {
     const raw = rawBody(request)
     return deciders.hello(parse(helloRequest, raw), raw, clientOf(request))
   })
-  app.post('/agent/v1/boots/:boot/plan', ownCount, async (request: FastifyRequest<{ Params: BootParams }>) =>
+  app.post('/agent/v1/boots/:boot/plan', async (request: FastifyRequest<{ Params: BootParams }>) =>
     deciders.plan(await sessionOf(request), clientOf(request)),
   )
-  app.post(
-    '/agent/v1/boots/:boot/events',
-    ownCount,
-    async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
-      await deciders.events(await sessionOf(request), parse(eventsRequest, rawBody(request)))
-      return reply.code(204).send()
-    },
-  )
-  app.post('/agent/v1/report', ownCount, async (request, reply) => {
+  app.post('/agent/v1/boots/:boot/events', async (request: FastifyRequest<{ Params: BootParams }>, reply) => {
+    await deciders.events(await sessionOf(request), parse(eventsRequest, rawBody(request)))
+    return reply.code(204).send()
+  })
+  app.post('/agent/v1/report', async (request, reply) => {
     const token = /^Bearer ([\w-]{16,128})$/.exec(request.headers.authorization ?? '')?.[1]
     if (token === undefined)
       throw new MusterError('report-refused', 'A report needs the token of report.json as a Bearer token.')
@@ -103,6 +109,14 @@ export async function createAgentPlane(options: {
       `The session is of boot ${session.boot.id}, and the URL names another one.`,
     )
   }
+}
+
+function tooMany(address: string): MusterError {
+  return new MusterError(
+    'limit-reached',
+    `Too many requests from ${address} or its network: try again in a minute, or raise agent.requestsPerMinuteMax.`,
+    { details: { setting: 'agent.requestsPerMinuteMax', retrySeconds: 60 } },
+  )
 }
 
 function clientOf(request: FastifyRequest): Client {

@@ -21,6 +21,8 @@ import type { MachineLimits } from './limits.ts'
 export type Found = {
   row: MachineRow
   macs: string[]
+  /** Addresses of this hello that other records hold. */
+  heldElsewhere: string[]
   /** Set: another decided machine has a claim on this hello. */
   conflictsWith?: { id: string; name: string; by: string }
 }
@@ -44,7 +46,20 @@ export async function findByMacs(database: Database, clean: CleanIdentifiers): P
   )
   const [{ hits: _, ...row }] = candidates as [(typeof rows)[0]]
   const macRows = await db.selectFrom('machineMacs').select('mac').where('machineId', '=', row.id).execute()
-  const found = { row, macs: macRows.map(({ mac }) => mac).sort() }
+  const heldRows =
+    rows.length === 1
+      ? []
+      : await db
+          .selectFrom('machineMacs')
+          .select('mac')
+          .where('mac', 'in', clean.macs)
+          .where('machineId', '!=', row.id)
+          .execute()
+  const found = {
+    row,
+    macs: macRows.map(({ mac }) => mac).sort(),
+    heldElsewhere: heldRows.map(({ mac }) => mac),
+  }
   const other = decided.find((candidate) => candidate.id !== row.id)
   if (other !== undefined)
     return { ...found, conflictsWith: { id: other.id, name: other.name, by: 'MAC address' } }
@@ -215,7 +230,7 @@ function undecidedAgain(
 ): Newcomer {
   const { row } = found
   const kept = found.macs.filter((mac) => clean.macs.includes(mac))
-  const unknown = clean.macs.filter((mac) => !found.macs.includes(mac))
+  const unknown = clean.macs.filter((mac) => !found.macs.includes(mac) && !found.heldElsewhere.includes(mac))
   const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - kept.length))
   const isChanged = added.length > 0 || kept.length < found.macs.length
   const macs = [...kept, ...added].sort()

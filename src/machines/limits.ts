@@ -7,7 +7,7 @@ export const machineLimits = {
   /** Hellos of machines that are not known yet, in a minute, in all. Known machines do not count. */
   newMachinesPerMinuteMax: 600,
   hellosPerMinutePerAddressMax: 240,
-  /** From one address for one machine, so that a neighbour cannot use up a machine's own. */
+  /** From one address for one machine, so that a neighbour with one address cannot use up a machine's own. */
   hellosPerMinutePerMachineMax: 20,
   /** Addresses and machines that rates are remembered of. */
   rateKeysMax: 20_000,

@@ -18,7 +18,7 @@ import { validateMetadata } from '../tuf/validate.ts'
 import { admitTarget, offeredTargets, readManifest, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
 import type { RepositoryFiles, RepositoryState } from './repository-files.ts'
-import { checkDelegations, checkPublication } from './rules.ts'
+import { checkDelegations, checkPublication, checkReadable } from './rules.ts'
 import { type Crypto, verifyRepository } from './verify-repository.ts'
 
 export type RepositoryTools = {
@@ -53,6 +53,7 @@ export async function acceptTargets(
   checkNextVersion(signed.version, state.targets.signed.version)
   checkDelegations(signed)
   checkNeverReplaced(tools, signed.targets)
+  checkReadable(before)
 
   const next = signOver(tools, state, { targets: { version: signed.version, bytes } })
   const trusted = await verifyNext(tools, state, next)

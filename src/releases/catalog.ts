@@ -127,7 +127,7 @@ export async function readCatalog(options: {
 
 function unreadable({ path, sha256 }: VerifiedTarget, cause: MusterError): MusterError {
   const [image = '', , channel = ''] = path.split('/')
-  const sentence = `${path} cannot be read here, and the floor of ${image} stands in it: nothing of ${image} boots and nothing of it is published until it is whole. Put back blobs/sha256/${sha256} from a backup, or from a follower (targets/${image}/channel/${sha256}.${channel} of its /tuf/), and start again; a follower fetches it itself. (${cause.message})`
+  const sentence = `${path} cannot be read here, and the floor of ${image} stands in it: nothing of ${image} boots, and nothing at all is published, until it is whole. Put back blobs/sha256/${sha256} from a backup, or from a follower (targets/${image}/channel/${sha256}.${channel} of its /tuf/), and start again; a follower fetches it itself. (${cause.message})`
   return new MusterError('channel-invalid', sentence, { cause, details: { path, sha256 } })
 }
 

@@ -10,12 +10,19 @@ import type { SignedOf } from '../tuf/validate.ts'
 import type { Catalog, CatalogImage } from './catalog.ts'
 
 /**
- * @throws MusterError `release-exists`, `target-invalid`, `channel-invalid`; the last also when a channel that is published
- *   cannot be read here, because nobody can say then whether its floor would sink
+ * Over a channel that cannot be read here nothing is published, of no image: nobody can say whether its floor would sink.
+ *
+ * @throws MusterError `channel-invalid`
+ */
+export function checkReadable(before: Catalog): void {
+  const unreadable = before.skipped.find(({ code }) => code === 'channel-invalid')
+  if (unreadable !== undefined) throw unreadable
+}
+
+/**
+ * @throws MusterError `release-exists`, `target-invalid`, `channel-invalid`
  */
 export function checkPublication(before: Catalog | undefined, after: Catalog): void {
-  const unreadable = before?.skipped.find(({ code }) => code === 'channel-invalid')
-  if (unreadable !== undefined) throw unreadable
   for (const image of after.images()) {
     const old = before?.image(image.name)
     checkUnchanged(old, image)

@@ -22,7 +22,7 @@ export type MachineRow = {
   hardware: string
   firstSeenAt: number
   lastSeenAt: number
-  /** Where its first hello came from, as a limit counts it (an IPv6 /64, an IPv4 address). */
+  /** Where its first hello came from, as a limit counts it (network and address of IPv6, an IPv4 address). */
   source: string
   /** When, still undecided, it last said other MAC addresses than before; null: never. */
   macsChangedAt: number | null

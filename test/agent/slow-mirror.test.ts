@@ -62,14 +62,14 @@ async function mirror(
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/blob`, ranges }
 }
 
-async function download(mirrors: Mirror[], change: Partial<Limits> = {}): Promise<Buffer> {
+async function download(mirrors: Mirror[], change: Partial<Limits> = {}, wanted = blob): Promise<Buffer> {
   const path = join(folder, 'blob')
   await downloadBlob(
     { host: createNodeHost({ binFolder: folder }), limits: { ...limits, ...change } },
     {
       urls: mirrors.map(({ url }) => url),
-      sha256: createHash('sha256').update(blob).digest('hex'),
-      size: blob.length,
+      sha256: createHash('sha256').update(wanted).digest('hex'),
+      size: wanted.length,
       path,
       offset: 0,
       onProgress: async () => {},
@@ -105,6 +105,15 @@ describe('a mirror that drips', () => {
     expect(good.ranges).toEqual([expect.stringMatching(/^bytes=/), undefined])
   })
 
+  test('is not believed where it sends too much of what is wrong: the next one is asked for all of it', async () => {
+    // A multiple of a pipe's page, so that the last wrong byte comes in a piece of its own.
+    const size = 75 * 4096
+    const right = Buffer.alloc(size, 'right')
+    const lying = await mirror({ bytesPerSecond: 10, first: size, bytes: Buffer.alloc(size + 1) })
+    const good = await mirror({ bytes: right })
+    expect(await download([lying, good], {}, right)).toEqual(right)
+    expect(good.ranges).toContain(undefined)
+  })
   test('is waited for where it is the only one: lines that slow exist', async () => {
     const drip = await mirror({ bytesPerSecond: 60_000, first: 150_000 })
     expect(await download([drip])).toEqual(blob)

@@ -9,7 +9,9 @@ async function createTwo() {
   await world.listen()
   const { host: first, port } = new URL(world.url)
   const second = `localhost:${port}`
-  world.config = { ...world.config, servers: [`https://${first}`, `https://${second}`] }
+  // The other one has a key of its own.
+  const pins = [...world.config.pins, `sha256//${'A'.repeat(43)}=`]
+  world.config = { ...world.config, pins, servers: [`https://${first}`, `https://${second}`] }
   /** Who was said hello to. */
   const asked: string[] = []
   world.changeReply = (reply) => ({

@@ -93,6 +93,17 @@ describe('muster agent boot-image', () => {
     expect(ran.err).not.toContain('    at ')
   })
 
+  test('refuses a server that no agent would ask, and leaves no signature of an older image', async () => {
+    const { folder, out, run } = site()
+    expect(await run('--server', 'http://192.0.2.1 x')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('https://host:port'),
+    })
+    await run('--sign', join(folder, 'key.pem'))
+    await run()
+    expect(existsSync(join(out, 'boot.sig'))).toBe(false)
+  })
+
   test('refuses firmware that boots no board, and a key that no EEPROM takes', async () => {
     const { folder, put, run } = site()
     put('big.pem', pem(3072))

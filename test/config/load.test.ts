@@ -100,6 +100,16 @@ describe('peers', () => {
     expect(code).toBe('config-invalid')
     expect(problems.join()).toContain('agent.peers')
   })
+
+  test('are refused in words that say what is wrong with them', () => {
+    const many = Object.fromEntries([1, 2, 3, 4, 5].map((n) => [`https://192.0.2.${n}:1`, { pin }]))
+    expect(problemsOf(() => peersOf(many)).problems.join()).toContain('at most 4 peers')
+    const path = { 'https://192.0.2.2:8443/agent': { pin } }
+    expect(problemsOf(() => peersOf(path)).problems.join()).toContain('https://host:port, without a path')
+    // No key has this pin: an agent would refuse its whole configuration.
+    const never = { 'https://192.0.2.2:8443': { pin: `sha256//${'A'.repeat(42)}B=` } }
+    expect(problemsOf(() => peersOf(never)).problems.join()).toContain('pin')
+  })
 })
 
 describe('a wrong configuration', () => {

@@ -65,6 +65,17 @@ describe('a machine that says other MAC addresses before anybody decided on it',
     const changed = (await kinds(world, { machineId: machine.id })).filter((kind) => kind === 'macs-changed')
     expect(changed).toHaveLength(1)
   })
+
+  test('says nothing of an address that another record holds, and is approved with those it has', async () => {
+    await using world = await createWorld()
+    const { machine } = await sayHello(world, helloOf(A))
+    world.pass(1000)
+    await sayHello(world, helloOf(X, stranger), elsewhere)
+    for (let round = 0; round < 3; round++)
+      expect((await sayHello(world, helloOf([A, X]))).machine.macs).toEqual([A])
+    expect(await kinds(world, { machineId: machine.id })).not.toContain('macs-changed')
+    expect((await world.machines.approve(machine.id, 'anna')).macs).toEqual([A])
+  })
 })
 
 describe('addresses that mode auto let in', () => {
