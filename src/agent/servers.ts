@@ -3,10 +3,10 @@ import { MusterError } from '../errors.ts'
 import type { Settings } from './config.ts'
 
 /**
- * Agent-plane URLs in order: the named ones, then hosts that DHCP named as one to boot from. The one of the round before comes last:
- * whatever ended that round (it went away, its disk is broken, nobody approves there), another may do better. An agent that firmware starts itself
+ * Agent-plane URLs in order: the named ones, then hosts that DHCP named as one to boot from. An agent that firmware starts itself
  * knows no more than that: neither UEFI nor systemd's stub leaves the URL that it was loaded from where Linux finds it (seen with
- * EDK2 2025.02: the image's file path is empty, and the boot option's URI too).
+ * EDK2 2025.02: the image's file path is empty, and the boot option's URI too). The one of the round before comes last: whatever ended
+ * that round (it went away, its disk is broken, nobody approves there), another may do better.
  * @throws MusterError `server-unreachable` when nobody names any
  */
 export function serversToAsk(
