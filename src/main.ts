@@ -20,12 +20,18 @@ const { env } = process
 // For the downloads of Debian packages, which go by the global fetch; registries have a transport of their own.
 setGlobalProxyFromEnv()
 
+const oneKeyMs = 500
+
 function world(): World {
   const stop = new AbortController()
+  let stoppedAt = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
+      // Of one Ctrl-C under `npm start` two signals come: the terminal's, and npm's own.
+      if (stop.signal.aborted && performance.now() - stoppedAt < oneKeyMs) return
       // The second time nobody waits for connections to end.
       if (stop.signal.aborted) process.exit(130)
+      stoppedAt = performance.now()
       stop.abort()
     })
   }

@@ -11,12 +11,18 @@ import { firmwareFiles } from './raspberry-pi-lint.ts'
 /** Never in an image: what updates an EEPROM, and images themselves. */
 const leftOut = /^(boot\.(img|sig)|pieeprom\..*|vl805\..*|recovery\.bin|config\.txt|cmdline\.txt)$/
 
+/** Linux, Documentation/arch/arm64/booting.rst: its magic at byte 56. */
+function isArm64Kernel(kernel: Uint8Array): boolean {
+  return Buffer.from(kernel.subarray(56, 60)).toString('latin1') === 'ARM\x64'
+}
+
 export type PiImage = { image: Uint8Array; boards: string[]; lacking: string[] }
 
 /**
  * @param content.firmware by path below the firmware's folder: `start4.elf`, `overlays/disable-bt.dtbo`.
  * @returns the image, the boards that it boots, and for the others what they lack
- * @throws MusterError `file-not-found` when no board's firmware is whole, `build-failed` as the FAT writer says
+ * @throws MusterError `file-not-found` when no board's firmware is whole, `build-failed` for a kernel that is not for arm64 and as the FAT
+ * writer says
  */
 export function makePiImage(content: {
   kernel: Uint8Array
@@ -25,6 +31,11 @@ export function makePiImage(content: {
   /** Kernel arguments of the agent. */
   arguments: readonly string[]
 }): PiImage {
+  if (!isArm64Kernel(content.kernel)) {
+    const sentence =
+      "The agent's kernel is not for arm64: build it with 'muster agent build --arch arm64 --hardware server'."
+    throw new MusterError('build-failed', sentence)
+  }
   const firmware = Object.fromEntries(
     Object.entries(content.firmware).filter(([name]) => !leftOut.test(name)),
   )

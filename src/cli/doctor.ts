@@ -73,6 +73,7 @@ async function factsOf(config: Config, status: Status | undefined): Promise<Fact
     tftpPort: config.tftp.enabled ? (portOf('tftp') ?? config.tftp.port) : undefined,
     blockBytes: config.tftp.blockBytesMax,
     dhcpMode: config.dhcp.mode,
+    prepared: status,
     roles: (status?.repositories ?? []).flatMap(({ name, roles }) =>
       roles.map(({ expires, role }) => ({ repository: name, role, expires })),
     ),

@@ -19,6 +19,13 @@ export type Facts = {
   tftpPort: number | undefined
   blockBytes: number
   dhcpMode: 'off' | 'proxy' | 'server' | 'auto'
+  /** What the running server has made for machines, and what it could not make; undefined: none runs. */
+  prepared:
+    | {
+        agents: readonly { arch: string; hardware?: string | undefined }[]
+        missing: readonly { what: string; reason: string }[]
+      }
+    | undefined
   /** Of each repository's metadata. */
   roles: readonly { repository: string; role: string; expires: string }[]
   /** Folders whose disk may be full. */

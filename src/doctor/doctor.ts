@@ -8,6 +8,7 @@ import { judgeMetadata } from './metadata.ts'
 import { checkMtu } from './mtu.ts'
 import { judgeNextServer } from './next-server.ts'
 import { judgeOtherDhcp } from './other-dhcp.ts'
+import { judgePrepared } from './prepared.ts'
 import { checkTftp } from './tftp-read.ts'
 
 export type DoctorWorld = {
@@ -35,6 +36,7 @@ export async function examine(facts: Facts, world: DoctorWorld): Promise<Finding
   const checks: [check: string, verdict: Promise<Verdict> | Verdict][] = [
     ['addresses', byOffers(judgeOtherDhcp)],
     ['next server', byOffers(judgeNextServer)],
+    ['agent', judgePrepared(facts)],
     ['TFTP', checkTftp(facts, tftpWaitMs)],
     ['HTTP', measureHttp(facts, fetch).then(judgeHttp)],
     ['block size', checkMtu(facts)],

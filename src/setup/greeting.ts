@@ -67,6 +67,10 @@ function firstStartLines({ config, paths, ports }: Greeting, host: string | unde
       ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
       '',
     )
+  if (config.image.hardware === 'virtual')
+    lines.push(
+      'The agent knows virtual machines. For a rack: image.hardware: server in muster.yaml, and start again.',
+    )
   lines.push(`Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`)
   if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined)
     lines.push('New machines get the demonstration image by themselves; for anything more you are asked.')

@@ -193,9 +193,13 @@ function cannotListen(
         : code === 'EADDRNOTAVAIL'
           ? 'this machine does not have that address'
           : (inner as Error).message
+  const wayOut =
+    code === 'EADDRNOTAVAIL'
+      ? `Name one that it has by ${key.replace(/\.port$/, '.host')}.`
+      : `Choose another one by ${key}, or stop the other program.`
   return new MusterError(
     'listen-failed',
-    `${what} cannot listen on ${where.host} port ${where.port}: ${why}. Choose another one by ${key}, or stop the other program.`,
+    `${what} cannot listen on ${where.host} port ${where.port}: ${why}. ${wayOut}`,
     {
       cause,
       details: { key, ...where },

@@ -14,6 +14,9 @@ const pem = (bits = 2048) =>
     .export({ type: 'pkcs8', format: 'pem' })
     .toString()
 
+/** As Linux for arm64 begins. */
+const kernel = `${'MZ'.padEnd(56)}ARM\x64 the kernel`
+
 /** Folders of an agent and of a Pi 4's firmware. */
 function site() {
   const folder = mkdtempSync(join(tmpdir(), 'muster-boot-image-'))
@@ -21,7 +24,8 @@ function site() {
     mkdirSync(join(folder, path, '..'), { recursive: true })
     writeFileSync(join(folder, path), content)
   }
-  for (const part of ['kernel', 'initramfs']) put(`agent/${part}`, `the ${part}`)
+  put('agent/kernel', kernel)
+  put('agent/initramfs', 'the initramfs')
   for (const name of [
     'start4.elf',
     'fixup4.dat',
@@ -70,7 +74,7 @@ describe('muster agent boot-image', () => {
           encoding: 'utf8',
           stdio: ['ignore', 'pipe', 'ignore'],
         })
-      expect(cat('muster-kernel')).toBe('the kernel')
+      expect(cat('muster-kernel')).toBe(kernel)
       expect(cat('config.txt')).toMatch(/^kernel=muster-kernel\ninitramfs muster-initramfs followkernel$/m)
       expect(cat('cmdline.txt')).toMatch(/^[^\n]*muster\.server=https:\/\/192\.0\.2\.1:8443\n?$/)
       expect(cat('overlays/miniuart-bt.dtbo')).toBe('overlays/miniuart-bt.dtbo')
@@ -102,6 +106,12 @@ describe('muster agent boot-image', () => {
     await run('--sign', join(folder, 'key.pem'))
     await run()
     expect(existsSync(join(out, 'boot.sig'))).toBe(false)
+  })
+
+  test('refuses an agent of another architecture', async () => {
+    const { put, run } = site()
+    put('agent/kernel', 'MZ and x86'.padEnd(100))
+    expect(await run()).toMatchObject({ err: expect.stringContaining('not for arm64') })
   })
 
   test('refuses firmware that boots no board, and a key that no EEPROM takes', async () => {

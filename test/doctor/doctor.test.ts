@@ -16,6 +16,7 @@ import { judgeMetadata } from '../../src/doctor/metadata.ts'
 import { judgeMtu } from '../../src/doctor/mtu.ts'
 import { judgeNextServer } from '../../src/doctor/next-server.ts'
 import { judgeOtherDhcp } from '../../src/doctor/other-dhcp.ts'
+import { judgePrepared } from '../../src/doctor/prepared.ts'
 import { judgeTftp, measureTftp } from '../../src/doctor/tftp-read.ts'
 import { MusterError } from '../../src/errors.ts'
 import { silentLog } from '../../src/log.ts'
@@ -32,6 +33,7 @@ const facts: Facts = {
   tftpPort: 69,
   blockBytes: 1468,
   dhcpMode: 'off',
+  prepared: { agents: [{ arch: 'amd64', hardware: 'server' }], missing: [] },
   roles: [{ repository: 'main', role: 'timestamp', expires: '2026-06-02T00:00:00Z' }],
   folders: ['/'],
   clocks: [],
@@ -292,6 +294,7 @@ describe('the whole examination', () => {
     expect(found.map(({ check, verdict }) => [check, verdict.status])).toEqual([
       ['addresses', 'unknown'],
       ['next server', 'unknown'],
+      ['agent', 'ok'],
       ['TFTP', 'unknown'],
       ['HTTP', 'ok'],
       ['block size', expect.any(String)],
@@ -300,17 +303,39 @@ describe('the whole examination', () => {
       ['disks', expect.any(String)],
     ])
     expect(said(found[0]!.verdict)[1]).toBe('port 68 is taken')
-    expect(said(found[5]!.verdict)[1]).toBe(`the clock is 2 h ahead of that of 127.0.0.1:${port}`)
+    expect(said(found[6]!.verdict)[1]).toBe(`the clock is 2 h ahead of that of 127.0.0.1:${port}`)
   })
 
   test('a port where something else answers, and one where nobody does', async () => {
     const port = await httpAt('<html>nginx</html>', new Date(nowMs))
     const http = async (firmwarePort: number) =>
       said(
-        (await examine({ ...facts, host: '127.0.0.1', firmwarePort, tftpPort: undefined }, world()))[3]!
+        (await examine({ ...facts, host: '127.0.0.1', firmwarePort, tftpPort: undefined }, world()))[4]!
           .verdict,
       )
     expect((await http(port))[1]).toContain('is answered by something else than Muster (status 200)')
     expect((await http(1))[1]).toContain('cannot be read')
+  })
+})
+
+describe('what there is to boot', () => {
+  const judge = (prepared: Facts['prepared']) => said(judgePrepared({ prepared }))
+  const agents = [{ arch: 'amd64', hardware: 'server' }]
+  test('is trouble where something is missing, by its name and reason', () => {
+    const missing = [{ what: 'the boot agent', reason: 'the mirror is away' }]
+    expect(judge({ agents: [], missing })).toEqual([
+      'trouble',
+      expect.stringContaining('the boot agent (the mirror is away)'),
+      expect.stringContaining('start the server again'),
+    ])
+  })
+  test('says so when the agent has the drivers of virtual machines only', () => {
+    expect(judge({ agents: [{ arch: 'amd64', hardware: 'virtual' }], missing: [] })[1]).toContain(
+      'image.hardware: server',
+    )
+    expect(judge({ agents, missing: [] })[1]).toBe('the agent is made for amd64 (server)')
+  })
+  test('is not known without a server', () => {
+    expect(judge(undefined)[0]).toBe('unknown')
   })
 })
