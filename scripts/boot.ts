@@ -12,11 +12,11 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type ApiClient, createApiClient } from '../src/cli/api-client.ts'
-import { errorCodeOf } from '../src/errors.ts'
+import { errorCodeOf, MusterError } from '../src/errors.ts'
 import { faults } from '../test/support/faults.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
-import { oneOf, parseOptions, runProgram, wholeNumber } from './usage.ts'
+import { oneOf, parseOptions, runProgram, WrongUsage, wholeNumber } from './usage.ts'
 
 type Values = ReturnType<typeof optionsOf>
 
@@ -24,7 +24,7 @@ function optionsOf(args: readonly string[]) {
   return parseOptions(args, {
     fault: { type: 'string' },
     hardware: { type: 'string', default: 'virtual' },
-    data: { type: 'string', default: 'data' },
+    data: { type: 'string' },
     memory: { type: 'string', default: '1024' },
     console: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -39,7 +39,13 @@ async function main(): Promise<number> {
   if (values.fault !== undefined) oneOf('fault', values.fault, Object.keys(faults))
   oneOf('hardware', values.hardware, ['virtual', 'server'])
   const memoryMiB = wholeNumber('memory', values.memory)
-  if ((await unpackTools(console.log, ['qemu-system-x86_64'])).length === 0) return boot(values, memoryMiB)
+  if (values.data !== undefined && !existsSync(values.data))
+    throw new WrongUsage(`--data names ${values.data}, and there is no such folder`)
+  if ((await unpackTools(console.log, ['qemu-system-x86_64'])).length === 0)
+    return boot(values, memoryMiB).catch((error: unknown) => {
+      if (!(error instanceof MusterError)) throw error
+      return told(1, error.message)
+    })
   console.error('QEMU is missing and could not be unpacked. Install version 8 or later, with its iPXE ROMs.')
   return 69
 }
@@ -55,7 +61,9 @@ function printHelp(): number {
 
 async function boot(values: Values, memoryMiB: number): Promise<number> {
   const api =
-    values.fault === undefined && values.hardware === 'virtual' ? await runningServer(values.data) : undefined
+    values.fault === undefined && values.hardware === 'virtual'
+      ? await runningServer(values.data ?? 'data')
+      : undefined
   const result = await bootWholly({
     ...(api === undefined ? { settings: { 'image.hardware': values.hardware } } : { attach: api }),
     memoryMiB,

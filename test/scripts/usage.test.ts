@@ -29,6 +29,7 @@ describe.concurrent('wrong usage of a developer program is one sentence and exit
     ['boot', ['--memory', 'much'], "--memory takes a whole number above 0, not 'much'"],
     ['boot', ['flipped-bit'], "'flipped-bit' is no option; known are --fault, --hardware"],
     ['boot', ['--fault'], "Option '--fault <value>' argument missing"],
+    ['boot', ['--data', '/nowhere/data'], '--data names /nowhere/data, and there is no such folder'],
     ['lab', ['dhcp-servr'], "there is no scenario 'dhcp-servr'; did you mean 'dhcp-server'?"],
     ['lab', ['dhcp-server', '--verbose'], 'there is no option --verbose; known are --inside'],
     ['bench', ['tfpt'], "there is no benchmark 'tfpt'; did you mean 'tftp'?"],

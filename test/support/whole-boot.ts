@@ -2,12 +2,14 @@
  * A whole boot: a server of its own, a virtual machine with real firmware, and, where a fault is asked for, an attacker
  * between them. Ends when the machine joined, when it refused twice, or when nothing happens any more.
  */
+
 import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ApiClient, apiPath } from '../../src/cli/api-client.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { MusterError } from '../../src/errors.ts'
 import type { Status } from '../../src/http/admin-status.ts'
 import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineEvent } from '../../src/machines/records.ts'
@@ -164,7 +166,8 @@ export async function throwaway(stack: AsyncDisposableStack, options: WholeBootO
   await running.prepared
   const missing = running.missing()
   if (missing.length > 0) {
-    throw new Error(missing.map(({ what, reason }) => `${what} is missing: ${reason}`).join('\n'))
+    const sentences = missing.map(({ what, reason }) => `${what} is missing: ${reason}`)
+    throw new MusterError('build-failed', sentences.join('\n'))
   }
   await options.prepare?.(running)
   const size = async (name: string) => (await stat(join(running.paths.boot, 'agent', arch, name))).size
@@ -183,8 +186,10 @@ async function attached(api: ApiClient, mac: string, print: (line: string) => vo
   const url = status.planes.find(({ name }) => name === 'firmware')?.url
   const agent = status.agents.find(({ arch }) => arch === 'amd64')
   if (url === undefined || agent === undefined) {
-    throw new Error(
-      `The server has no agent for amd64 to boot: ${status.missing.map(({ reason }) => reason).join(' ') || 'image.architectures lacks it'}`,
+    const reasons = [...new Set(status.missing.map(({ reason }) => reason))]
+    throw new MusterError(
+      'file-not-found',
+      `The server has no agent for amd64 to boot: ${reasons.join(' ') || 'image.architectures lacks it'}`,
     )
   }
   const known = await api
