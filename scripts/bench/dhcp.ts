@@ -11,7 +11,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { tool } from '../../test/support/tools.ts'
-import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
+import { parseOptions, wholeNumber } from '../usage.ts'
+import { caseOption, chosenCases } from './cases.ts'
 import { median, spread } from './statistics.ts'
 
 const execute = promisify(execFile)
@@ -42,14 +43,9 @@ const relayOf = (octet: number) => `10.${octet}.0.2`
 export async function run(args: string[] = []): Promise<void> {
   const values = parseOptions(args, {
     rounds: { type: 'string', default: '5' },
-    case: { type: 'string', multiple: true },
+    case: caseOption,
   })
-  for (const name of values.case ?? [])
-    oneOf(
-      'case',
-      name,
-      cases.map((one) => one.name),
-    )
+  const chosen = chosenCases(cases, values.case)
   const rounds = wholeNumber('rounds', values.rounds)
   const [ip, compiler] = [tool('ip'), tool('cc') ?? tool('gcc')]
   if (process.getuid?.() !== 0 || ip === undefined || compiler === undefined) {
@@ -74,9 +70,7 @@ export async function run(args: string[] = []): Promise<void> {
     stack.defer(() => stop(started.child))
     servers.push(started)
   }
-  for (const one of cases)
-    if (values.case === undefined || values.case.includes(one.name))
-      await measure(one, servers, { rounds, ip, load, client })
+  for (const one of chosen) await measure(one, servers, { rounds, ip, load, client })
 }
 
 /** Every server that can be found, ours first; who is missing is named. */

@@ -3,7 +3,8 @@
  * clients. The others wait for a fixed timer of a second or more; that is what a retransmission by measured round trip saves.
  */
 
-import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
+import { parseOptions, wholeNumber } from '../usage.ts'
+import { caseOption, chosenCases } from './cases.ts'
 import { bench } from './tftp/measure.ts'
 import type { Case } from './tftp/servers.ts'
 
@@ -17,17 +18,11 @@ const cases: Case[] = [1, 16].map((windowsize) => ({
 export async function run(args: string[] = []): Promise<void> {
   const values = parseOptions(args, {
     rounds: { type: 'string', default: '5' },
-    case: { type: 'string', multiple: true },
+    case: caseOption,
   })
-  for (const name of values.case ?? [])
-    oneOf(
-      'case',
-      name,
-      cases.map((one) => one.name),
-    )
   await bench({
     name: 'tftp-loss',
-    cases: cases.filter(({ name }) => values.case === undefined || values.case.includes(name)),
+    cases: chosenCases(cases, values.case),
     files,
     rounds: wholeNumber('rounds', values.rounds),
     engines: ['auto'],

@@ -4,7 +4,8 @@
  * alike. `--both` measures our fall-back engine too.
  */
 
-import { oneOf, parseOptions, wholeNumber } from '../usage.ts'
+import { parseOptions, wholeNumber } from '../usage.ts'
+import { caseOption, chosenCases } from './cases.ts'
 import { bench, type Row } from './tftp/measure.ts'
 import type { Case } from './tftp/servers.ts'
 
@@ -21,18 +22,12 @@ const cases: Case[] = [1, 16].flatMap((windowsize) =>
 export async function run(args: string[] = []): Promise<void> {
   const values = parseOptions(args, {
     rounds: { type: 'string', default: '5' },
-    case: { type: 'string', multiple: true },
+    case: caseOption,
     both: { type: 'boolean', default: false },
   })
-  for (const name of values.case ?? [])
-    oneOf(
-      'case',
-      name,
-      cases.map((one) => one.name),
-    )
   await bench({
     name: 'tftp',
-    cases: cases.filter(({ name }) => values.case === undefined || values.case.includes(name)),
+    cases: chosenCases(cases, values.case),
     files,
     rounds: wholeNumber('rounds', values.rounds),
     engines: values.both ? ['auto', 'dgram'] : ['auto'],

@@ -2,7 +2,17 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Upstream } from '../../src/releases/sync.ts'
-import { image, metadataOf, openSite, publish, removeSite, type Served, type Site, serve } from './world.ts'
+import {
+  image,
+  metadataOf,
+  openPair,
+  openSite,
+  publish,
+  removeSite,
+  type Served,
+  type Site,
+  serve,
+} from './world.ts'
 
 let origin: Site
 let upstream: Served
@@ -10,11 +20,7 @@ let site: Site
 let pin: Upstream
 
 beforeEach(async () => {
-  origin = await openSite()
-  await publish(origin, '1.0')
-  upstream = await serve(origin)
-  pin = { url: upstream.url, root: await origin.releases.trustedRoot() }
-  site = await openSite({ upstream: pin })
+  ;({ origin, upstream, pin, site } = await openPair())
 })
 afterEach(async () => {
   await upstream[Symbol.asyncDispose]()

@@ -17,7 +17,7 @@ import {
 } from '../../src/signing/keys.ts'
 import { buildSnapshot, buildTimestamp, signMetadata } from '../../src/signing/repository.ts'
 import { refresh } from '../../src/tuf/updater.ts'
-import { metadataOf, openSite, publish, removeSite, type Served, type Site, serve } from './world.ts'
+import { metadataOf, openPair, openSite, removeSite, type Served, type Site, serve } from './world.ts'
 
 let origin: Site
 let upstream: Served
@@ -25,11 +25,7 @@ let site: Site
 let pin: Upstream
 
 beforeEach(async () => {
-  origin = await openSite()
-  await publish(origin, '1.0')
-  upstream = await serve(origin)
-  pin = { url: upstream.url, root: await origin.releases.trustedRoot() }
-  site = await openSite({ upstream: pin })
+  ;({ origin, upstream, pin, site } = await openPair())
 })
 afterEach(async () => {
   await upstream[Symbol.asyncDispose]()

@@ -174,3 +174,12 @@ async function contentOf(site: Site, path: string): Promise<Uint8Array | undefin
   if (!site.store.isAdmitted(digest)) return undefined
   return site.blobs.readAll(digest, 1e9)
 }
+
+/** A site that publishes, served, and one that is going to follow it. */
+export async function openPair() {
+  const origin = await openSite()
+  await publish(origin, '1.0')
+  const upstream = await serve(origin)
+  const pin: Upstream = { url: upstream.url, root: await origin.releases.trustedRoot() }
+  return { origin, upstream, pin, site: await openSite({ upstream: pin }) }
+}
