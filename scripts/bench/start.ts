@@ -68,16 +68,10 @@ function measured(data: string, cache: string): Promise<Start> {
     'tftp.host=127.0.0.1',
     `cache=${cache}`,
   ]
-  const args = [
-    join(root, 'src/main.ts'),
-    'serve',
-    '--data',
-    join(data, 'data'),
-    ...settings.flatMap((setting) => ['--set', setting]),
-  ]
+  const words = ['serve', '--data', join(data, 'data'), ...settings.flatMap((setting) => ['--set', setting])]
   const api = createApiClient({ kind: 'socket', path: join(data, 'data', adminSocketName) })
   return measure(
-    ['--disable-warning=ExperimentalWarning', ...args],
+    [join(root, 'muster'), ...words],
     /Muster serves machines/,
     async () => (await api.call<Status>({ method: 'GET', path: '/status' })).ready,
   )
@@ -85,13 +79,19 @@ function measured(data: string, cache: string): Promise<Start> {
 
 function measureBare(): Promise<Start> {
   const program = `import fastify from 'fastify'; const app = fastify(); app.get('/', async () => 'x'); await app.listen({ port: 0, host: '127.0.0.1' }); console.log('ready')`
-  return measure(['--input-type=module', '--eval', program], /ready/)
+  return measure([process.execPath, '--input-type=module', '--eval', program], /ready/)
 }
 
-async function measure(args: string[], listening: RegExp, isReady = async () => true): Promise<Start> {
+async function measure(
+  [program = '', ...args]: string[],
+  listening: RegExp,
+  isReady = async () => true,
+): Promise<Start> {
   const started = performance.now()
   const secondsSince = () => (performance.now() - started) / 1000
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+  // What the launcher sets for Muster, for both.
+  const env = { ...process.env, NODE_COMPILE_CACHE: join(root, '.cache/compile') }
+  const child = spawn(program, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
   try {
     await said(child, listening)
     const listeningSeconds = secondsSince()
