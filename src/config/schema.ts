@@ -102,7 +102,11 @@ export const configSchema = z.strictObject({
     host: host('0.0.0.0', 'Address of the agent plane (TLS, pinned key)'),
     port: port(8443, 'HTTPS port of the agent plane'),
     bodyBytesMax: count(262_144, 16_777_216, 'Greatest body an agent may send'),
-    requestsPerMinuteMax: count(600, 100_000, 'Requests from one address in a minute'),
+    requestsPerMinuteMax: count(
+      600,
+      100_000,
+      'Requests from one address in a minute, for each URL; 8 times that from one IPv6 /64',
+    ),
     connectionsMax: count(4096, 65_536, 'Connections open at once'),
     handshakeTimeoutMs: count(10_000, 600_000, 'How long a client may take for its TLS handshake'),
     requestTimeoutMs: count(30_000, 600_000, 'How long a client may take to send its request'),

@@ -77,7 +77,8 @@ export async function createAgentPlane(options: {
     now: () => new Date(),
   })
   app.addHook('onRequest', async (request) => {
-    if (!rate.take(sourceOf(request.ip), request.routeOptions.url)) throw tooMany(request.ip)
+    const full = rate.exceededBy(sourceOf(request.ip), request.routeOptions.url)
+    if (full !== undefined) throw tooMany(full)
   })
 
   app.post('/agent/v1/hello', (request) => {
@@ -111,10 +112,11 @@ export async function createAgentPlane(options: {
   }
 }
 
-function tooMany(address: string): MusterError {
+/** @param source an address or a network, whichever had its fill. */
+function tooMany(source: string): MusterError {
   return new MusterError(
     'limit-reached',
-    `Too many requests from ${address} or its network: try again in a minute, or raise agent.requestsPerMinuteMax.`,
+    `Too many requests from ${source}: try again in a minute, or raise agent.requestsPerMinuteMax.`,
     { details: { setting: 'agent.requestsPerMinuteMax', retrySeconds: 60 } },
   )
 }

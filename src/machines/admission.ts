@@ -84,9 +84,10 @@ export function createAdmission(options: {
     } else {
       const existing = await findBootByHello(database, found.row.id, helloDigest)
       if (existing !== undefined) return { machine: toMachine(found.row, found.macs), boot: toBoot(existing) }
-      if (!perMachine.take(source, found.row.id))
+      const full = perMachine.exceededBy(source, found.row.id)
+      if (full !== undefined)
         throw limitReached(
-          `too many hellos of ${found.row.name} from ${source.host}`,
+          `too many hellos of ${found.row.name} from ${full}`,
           'machines.hellosPerMinutePerMachineMax',
         )
     }
@@ -123,8 +124,9 @@ export function createAdmission(options: {
   return {
     async hello(request, { address, rawBytes }) {
       const source = sourceOf(address)
-      if (!perAddress.take(source))
-        throw limitReached(`too many hellos from ${source.host}`, 'machines.hellosPerMinutePerAddressMax')
+      const full = perAddress.exceededBy(source)
+      if (full !== undefined)
+        throw limitReached(`too many hellos from ${full}`, 'machines.hellosPerMinutePerAddressMax')
       checkSessionKey(request.sessionKey)
       const helloDigest = createHash('sha256').update(rawBytes).digest('hex')
       for (let attempt = 1; ; attempt++) {

@@ -6,16 +6,26 @@ export type RateLimiter = {
   take(key: string): boolean
 }
 
-/** The same by where something comes from. `what` keeps the counts of different things apart. */
-export type SourceLimiter = { take(source: Source, what?: string): boolean }
+/** The same by where something comes from. */
+export type SourceLimiter = {
+  /**
+   * Undefined: one more is allowed now; it then counts. Else what had its fill, for a person to read: `192.0.2.66`, or
+   * `the network 2001:db8:1:2::/64`, of which this address may never have asked before.
+   * @param what keeps the counts of different things apart
+   */
+  exceededBy(source: Source, what?: string): string | undefined
+}
 
 /** `perMinute` of one address; of an IPv6 /64 `sharesOfNetwork` times that, of which a refused address uses up nothing. */
 export function createSourceLimiter(options: Parameters<typeof createRateLimiter>[0]): SourceLimiter {
   const hosts = createRateLimiter(options)
   const networks = createRateLimiter({ ...options, perMinute: options.perMinute * sharesOfNetwork })
   return {
-    take: ({ host, network }, what = '') =>
-      hosts.take(`${what} ${host}`) && (network === undefined || networks.take(`${what} ${network}`)),
+    exceededBy({ host, network }, what = '') {
+      if (!hosts.take(`${what} ${host}`)) return host
+      if (network === undefined || networks.take(`${what} ${network}`)) return undefined
+      return `the network ${network}`
+    },
   }
 }
 

@@ -1,7 +1,7 @@
 /** Somebody beside a machine who says hello with its MAC address, signs with keys of his own, and never stops. */
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { sharesOfNetwork } from '../../src/machines/identifiers.ts'
+import { sharesOfNetwork, sourceOf } from '../../src/machines/identifiers.ts'
 import { machineLimits } from '../../src/machines/limits.ts'
 import { createWorld, helloOf, kinds, sayHello, signed, type World } from './world.ts'
 
@@ -97,7 +97,10 @@ describe.each([
   test('uses up no hellos but his own', async () => {
     await using world = await createWorld()
     await flood(world, 2 * machineLimits.hellosPerMinutePerAddressMax, () => attacker)
-    await expect(sayHello(world, helloOf(mac), attacker)).rejects.toMatchObject({ code: 'limit-reached' })
+    await expect(sayHello(world, helloOf(mac), attacker)).rejects.toMatchObject({
+      code: 'limit-reached',
+      message: expect.stringContaining(`too many hellos from ${sourceOf(attacker).host}:`),
+    })
     expect(await sayHello(world, helloOf(mac), honest)).toHaveProperty('machine')
   })
 
@@ -117,7 +120,10 @@ describe('one host with any number of addresses of its /64', () => {
   test('gets no more hellos than the /64 has', async () => {
     await using world = await createWorld({ limits: { hellosPerMinutePerAddressMax: 5 } })
     await flood(world, 5 * sharesOfNetwork, from)
-    await expect(sayHello(world, helloOf(mac), from(999))).rejects.toMatchObject({ code: 'limit-reached' })
+    await expect(sayHello(world, helloOf(mac), from(999))).rejects.toMatchObject({
+      code: 'limit-reached',
+      message: expect.stringContaining('too many hellos from the network 2001:db8:1:2::/64:'),
+    })
     for (const other of ['2001:db8:1:3::1', '192.0.2.7'])
       expect(await sayHello(world, helloOf(mac), other)).toHaveProperty('machine')
   })
