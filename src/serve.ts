@@ -25,6 +25,7 @@ import { type Greeting, greeting } from './setup/greeting.ts'
 import { databaseLimitsOf } from './setup/limits.ts'
 import { type Listening, listen, type Ports } from './setup/listeners.ts'
 import { createOnce, type Once } from './setup/once.ts'
+import { ownHosts } from './setup/own-hosts.ts'
 import { type Paths, pathsOf } from './setup/paths.ts'
 import { createPreparation } from './setup/prepare.ts'
 import { createRegistries } from './setup/registries.ts'
@@ -140,6 +141,7 @@ function bootSource(parts: {
   return createBootSource({
     ...{ files, unknown, now },
     advertise: config.advertise,
+    ownHosts: () => ownHosts(config),
     agentArguments: config.image.arguments,
     peers: Object.entries(config.agent.peers).map(([agent, { firmware }]) => ({ agent, firmware })),
     decide: decideFirmware,

@@ -12,7 +12,7 @@
 import type { Platform } from '../dhcp/architectures.ts'
 import type { ClientKind, DhcpClient } from '../dhcp/client.ts'
 import type { BootAnswer } from '../dhcp/reply.ts'
-import { reachableHost } from './urls.ts'
+import { isIpv6, reachableHost } from './urls.ts'
 
 type Row = { by: 'tftp' | 'http'; file: string }
 
@@ -59,8 +59,10 @@ export function createDhcpBoot(options: {
     const row = rowOf(client)
     if (row === undefined) return { nothing: `there is nothing to boot for ${client.what} here` }
     const nextServer = advertise !== undefined && /^\d+(\.\d+){3}$/.test(advertise) ? advertise : server
+    // Firmware that asks for an IPv4 address boots over IPv4: EDK2 then asks DNS for any other host (HttpDxe, EfiHttpRequest).
+    const overIpv4 = advertise !== undefined && isIpv6(advertise) ? undefined : advertise
     if (row.by === 'http') {
-      const host = reachableHost({ advertise, serverAddress: server })
+      const host = reachableHost({ advertise: overIpv4, serverAddress: server })
       return { file: `http://${host}:${ports().firmware}/${row.file}`, nextServer }
     }
     const port = ports().tftp

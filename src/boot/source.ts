@@ -18,7 +18,7 @@ import { isURoot, uRootScript } from './languages/u-root.ts'
 import { type BootName, isProbe, parseBootName } from './names.ts'
 import { printable } from './operator-files.ts'
 import type { UnknownFiles } from './unknown-files.ts'
-import { reachableHost } from './urls.ts'
+import { isIpv6, isLinkLocal, reachableHost } from './urls.ts'
 
 export type BootClient = {
   address: string
@@ -61,6 +61,8 @@ type LookedUp = Pick<FirmwareActivity, 'what' | 'gives'> & { file: BootFile; cla
 export function createBootSource(options: {
   /** Host that machines reach this server at; undefined: the address they came to. */
   advertise: string | undefined
+  /** Hosts that this server has, for machines that came to an address of one link alone. */
+  ownHosts?: () => readonly string[]
   /** Kernel arguments of the boot agent. */
   agentArguments: readonly string[]
   /** Other servers of the same machines, by the URLs of their planes: https://host:port, http://host:port */
@@ -78,10 +80,19 @@ export function createBootSource(options: {
   const elsewhere = peers.flatMap(({ firmware }) => firmware ?? [])
   const hostFor = (client: BootClient) => reachableHost({ advertise, serverAddress: client.serverAddress })
 
+  /** Firmware may have come to a link-local address, which the agent could not use: it is told the others. */
+  function agentHosts(client: BootClient): string[] {
+    const others =
+      advertise === undefined && isLinkLocal(client.serverAddress) ? (options.ownHosts?.() ?? []) : []
+    const named = others.map((host) => reachableHost({ advertise: host, serverAddress: '' }))
+    return named.length > 0 ? named : [hostFor(client)]
+  }
+
   function contextFor(client: BootClient, mac: string | undefined): ScriptContext {
-    const own = `https://${hostFor(client)}:${ports().agent}`
-    const agentServers = [own, ...peers.map(({ agent }) => agent)].join(',')
-    return { agentArguments: options.agentArguments, agentServers, elsewhere, mac }
+    const own = agentHosts(client).map((host) => `https://${host}:${ports().agent}`)
+    const agentServers = [...own, ...peers.map(({ agent }) => agent)].join(',')
+    const ipv6 = isIpv6(client.serverAddress)
+    return { agentArguments: options.agentArguments, agentServers, elsewhere, mac, ipv6 }
   }
 
   function tell(
@@ -132,12 +143,14 @@ export function createBootSource(options: {
   }
 
   async function firstScript(language: string, client: BootClient): Promise<BootFile> {
-    if (language === 'u-boot') return inMemory(uBootFirstScript(), 'application/octet-stream')
+    if (language === 'u-boot')
+      return inMemory(uBootFirstScript({ ipv6: isIpv6(client.serverAddress) }), 'application/octet-stream')
     if (language === 'grub') return inMemory(Buffer.from(grubFirstScript()))
     // It would take `chain` for nothing, and boot nothing; pxelinux.cfg/01-<mac>, which it asks for next, has what it wants.
     if (isURoot(client.userAgent)) throw notFound('autoexec.ipxe', 'u-root reads pxelinux.cfg')
-    // By HTTP the next script is asked relative to this one. By TFTP iPXE knows the server as next-server.
-    const host = advertise ?? '$' + '{next-server}'
+    // By HTTP the next script is asked relative to this one. By TFTP iPXE knows the server as next-server, which is an IPv4 address.
+    const known = advertise !== undefined || isIpv6(client.serverAddress)
+    const host = known ? hostFor(client) : '$' + '{next-server}'
     const base = client.over === 'http' ? '' : `http://${host}:${ports().firmware}/boot/`
     return inMemory(Buffer.from(ipxeFirstScript(base, elsewhere)))
   }

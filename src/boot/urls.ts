@@ -15,6 +15,16 @@ export function reachableHost(options: { advertise: string | undefined; serverAd
   return bracketed(address.replace(/%.*$/, ''))
 }
 
+/** IPv4 that a socket for both families shows (RFC 4291 §2.5.5.2) is IPv4. */
+export function isIpv6(address: string): boolean {
+  return address.includes(':') && !/^::ffff:\d+\./i.test(address)
+}
+
+/** RFC 4291 §2.5.6: good on one link, and to Linux only together with the name of an interface that nobody but the machine knows. */
+export function isLinkLocal(address: string): boolean {
+  return /^fe[89ab][0-9a-f]:/i.test(address)
+}
+
 /** RFC 3986 §3.2.2: an IPv6 address stands in brackets. */
 function bracketed(host: string): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host

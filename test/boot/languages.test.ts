@@ -332,6 +332,31 @@ describe('pixiecore’s API', () => {
   })
 })
 
+describe('a server with an IPv6 address', () => {
+  const ipv6 = { ...context, agentServers: 'https://[2001:db8::1]:8443,https://[2001:db8::2]:8443' }
+  const named = ` muster.server=${ipv6.agentServers}`
+  const bootable = agent as Exclude<Given, { give: 'skip' }>
+  test.each([
+    ['iPXE', ipxeScript(agent, ipv6)],
+    ['GRUB', grubScript(agent, ipv6)],
+    ['pxelinux', pxelinuxConfig(agent, ipv6)],
+    ['U-Boot', uBootCommands(agent, ipv6)],
+    ['u-root', uRootScript(agent, ipv6)],
+    ['cmdline.txt', piCommandLine(bootable, ipv6)],
+    ['pixiecore', pixiecoreAnswer(bootable, ipv6, 'http://[2001:db8::1]:8080').cmdline],
+  ])('%s hands its brackets to the agent as they are', (_, script) => {
+    expect(script).toContain(named)
+  })
+  test('U-Boot that came over IPv6 says so in every command that loads, last of all', () => {
+    const own = { ...agent, firmware: { kernelFormat: 'image', deviceTree: 'board.dtb' } } as Given
+    const first = Buffer.from(parseScriptImage(uBootFirstScript({ ipv6: true }))[0] ?? []).toString()
+    const commands = withoutComments(`${first}\n${uBootCommands(own, { ...ipv6, ipv6: true })}`)
+    const loading = commands.match(/\b(?:tftpboot|pxe get|pxe boot)\b[^;\n]*/g) ?? []
+    expect(loading).toHaveLength(6)
+    expect(loading.filter((command) => !command.endsWith(' -ipv6'))).toEqual([])
+  })
+})
+
 describe('what anybody may have written into a label, a serial number or an argument', () => {
   const languages: [name: string, render: (given: Given) => string, lines: number[]][] = [
     ['iPXE', (given) => ipxeScript(given, context), []],
@@ -355,12 +380,12 @@ describe('what anybody may have written into a label, a serial number or an argu
   })
   test.each([
     ['iPXE', encodeIpxe, /^[A-Za-z0-9 ._:,;/=@%+?()[\]*-]{0,2048}$/],
-    ['GRUB', encodeGrub, /^[A-Za-z0-9 ._:,/=@%+-]{0,2048}$/],
-    ['pxelinux', encodePxelinux, /^(?!.*initrd=)[A-Za-z0-9 ._:,/=@%+-]{0,2048}$/i],
-    ['U-Boot', encodeHush, /^[A-Za-z0-9 ._:,/=@%+-]{0,2048}$/],
-    ['u-root', encodeURoot, /^[A-Za-z0-9 ._:,/=@%+-]{0,2048}$/],
+    ['GRUB', encodeGrub, /^[A-Za-z0-9 ._:,/=@%+[\]-]{0,2048}$/],
+    ['pxelinux', encodePxelinux, /^(?!.*initrd=)[A-Za-z0-9 ._:,/=@%+[\]-]{0,2048}$/i],
+    ['U-Boot', encodeHush, /^[A-Za-z0-9 ._:,/=@%+[\]-]{0,2048}$/],
+    ['u-root', encodeURoot, /^[A-Za-z0-9 ._:,/=@%+[\]-]{0,2048}$/],
     ['config.txt', encodePiConfig, /^[A-Za-z0-9 ._:,/=@%+-]{0,80}$/],
-    ['cmdline.txt', encodePiCommandLine, /^[A-Za-z0-9 ._:,/=@%+-]{0,2048}$/],
+    ['cmdline.txt', encodePiCommandLine, /^[A-Za-z0-9 ._:,/=@%+[\]-]{0,2048}$/],
   ] as const)('%s: whatever text comes in, no syntax comes out', (_, encode, allowed) => {
     const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 4000 }), fc.constantFrom(evil, 'INITRD=x'))
     fc.assert(fc.property(text, (given) => void expect(encode(given)).toMatch(allowed)))

@@ -125,6 +125,46 @@ describe('a server with peers', () => {
   })
 })
 
+describe('a machine that came over IPv6', () => {
+  const ipv6 = { address: '2001:db8::7', serverAddress: '2001:db8::1' }
+  test('is told the IPv6 address that it reached, in brackets, in every language', async () => {
+    const world = createSourceWorld()
+    const server = ' muster.server=https://[2001:db8::1]:8443 '
+    for (const name of [`pxelinux.cfg/01-${named}`, `grub/grub.cfg-01-${named}`])
+      expect(await world.text(name, ipv6)).toContain(server)
+    expect(await world.source.ipxe({ mac }, { ...world.client, ...ipv6 })).toContain(server)
+  })
+  test('by TFTP: iPXE, whose next-server is an IPv4 address, is named the server it reached', async () => {
+    const world = createSourceWorld()
+    expect(await world.text('autoexec.ipxe', ipv6)).toContain(
+      'set muster-base http://[2001:db8::1]:8080/boot/\n',
+    )
+    expect(await world.text('autoexec.ipxe')).toContain(`set muster-base http://\${next-server}:8080/boot/\n`)
+    const advertised = createSourceWorld({ advertise: '2001:db8::5' })
+    expect(await advertised.text('autoexec.ipxe')).toContain(
+      'set muster-base http://[2001:db8::5]:8080/boot/\n',
+    )
+  })
+  test('U-Boot is told to go on over IPv6', async () => {
+    const world = createSourceWorld()
+    for (const name of ['boot.scr.uimg', `u-boot/arm/armv8/${named}.scr.uimg`]) {
+      const text = async (client: typeof ipv6 | object) => {
+        const [commands] = parseScriptImage(await world.bytes(name, client))
+        return Buffer.from(commands ?? []).toString()
+      }
+      expect(await text(ipv6)).toContain(' -ipv6;')
+      expect(await text({ serverAddress: '::ffff:192.0.2.1' })).not.toContain('-ipv6')
+    }
+  })
+  test('to an address of one link: its agent, which could not use it, is told the others', async () => {
+    const world = createSourceWorld()
+    const local = { address: 'fe80::7%eth0', serverAddress: 'fe80::1%eth0' }
+    expect(await world.text(`pxelinux.cfg/01-${named}`, local)).toContain(
+      ' muster.server=https://192.0.2.1:8443,https://[2001:db8::1]:8443 ',
+    )
+  })
+})
+
 describe('u-root', () => {
   const uRoot = { over: 'http', userAgent: 'Go-http-client/1.1' } as const
   test('is not given a script that it would take for an empty one', async () => {

@@ -279,6 +279,18 @@ describe("a server's answer", () => {
     expect((await site({ advertise: '10.9.0.9' }).ask(rom)).reply?.siaddr).toBe('10.9.0.9')
   })
 
+  test('firmware that asks by DHCP for IPv4 is not sent to an IPv6 address, whatever is advertised', async () => {
+    const here = site({ advertise: '2001:db8::1' })
+    expect((await here.ask(vector('ovmf-http-8-67-type1'))).reply).toMatchObject({
+      file: `http://${server}:8080/boot/agent-amd64.efi`,
+      siaddr: server,
+    })
+    expect((await here.ask(vector('ipxe-proxy43-0-67-type1'))).reply).toMatchObject({
+      file: script,
+      siaddr: server,
+    })
+  })
+
   test('what a relay added comes back, at the end', async () => {
     const asked = discover(
       { 82: [1, 4, 1, 2, 3, 4], 60: 'PXEClient', 93: [0, 7], 97: [0, ...Array(16).fill(1)] },

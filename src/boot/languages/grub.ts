@@ -38,8 +38,9 @@ function until(command: string): string {
 
 /**
  * Words that GRUB's shell takes as they are: it reads quotes, `\`, `$`, `#`, `;`, `&`, `|`, `<`, `>`, braces and parentheses
- * as syntax, and `*`, `?`, `[` as wildcards (GRUB manual, "Quoting"; grub-core/script/yylex.l).
+ * as syntax, and `*`, `?` as wildcards (GRUB manual, "Quoting"; grub-core/script/yylex.l). Brackets, which an IPv6 address in a URL
+ * needs, are no wildcards to it (grub-core/commands/wildcard.c, make_regex).
  */
 export function encodeGrub(text: string): string {
-  return text.replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_').slice(0, 2048)
+  return text.replace(/[^A-Za-z0-9 ._:,/=@%+[\]-]/g, '_').slice(0, 2048)
 }

@@ -49,7 +49,7 @@ function deviceTreeLines({ firmware }: Exclude<Given, { give: 'skip' }>): string
 /** One line, no expansion, no second initrd. A lone `-` after APPEND would mean "nothing" to SYSLINUX; ours never stands alone. */
 export function encodePxelinux(text: string): string {
   return text
-    .replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_')
+    .replace(/[^A-Za-z0-9 ._:,/=@%+[\]-]/g, '_')
     .replace(/initrd=/gi, 'initrd_')
     .slice(0, 2048)
 }

@@ -45,5 +45,5 @@ export function encodePiConfig(text: string): string {
 }
 
 export function encodePiCommandLine(text: string): string {
-  return text.replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_').slice(0, 2048)
+  return text.replace(/[^A-Za-z0-9 ._:,/=@%+[\]-]/g, '_').slice(0, 2048)
 }

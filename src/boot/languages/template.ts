@@ -19,6 +19,8 @@ export type ScriptContext = {
   elsewhere?: readonly string[]
   /** The MAC address that the machine asked with, with colons; undefined: it said none. */
   mac: string | undefined
+  /** It came over IPv6: what it is told to ask for has to come over IPv6 too, where its commands make a difference. */
+  ipv6?: boolean
 }
 
 const folder = join(import.meta.dirname, '../../../boot-scripts')

@@ -13,8 +13,16 @@ export function uBootArchitecture(arch: string, cpu: string): Arch | undefined {
   return arch === 'x86' ? 'amd64' : undefined
 }
 
-export function uBootFirstScript(): Uint8Array {
-  return image('muster: ask', fillTemplate('u-boot/ask.cmd', encodeHush, {}))
+export function uBootFirstScript(context: Pick<ScriptContext, 'ipv6'> = {}): Uint8Array {
+  return image('muster: ask', fillTemplate('u-boot/ask.cmd', encodeHush, {}, { ipv6: ipv6Flag(context) }))
+}
+
+/**
+ * U-Boot asks over IPv4 unless each command says otherwise, last of all (cmd/net.c, parse_args, CONFIG_IPV6): one that came over IPv6
+ * may have no IPv4 address of a server at all. `serverip6` stays in its environment. A build without IPv6 never comes here by it.
+ */
+function ipv6Flag({ ipv6 }: Pick<ScriptContext, 'ipv6'>): string {
+  return ipv6 === true ? ' -ipv6' : ''
 }
 
 export function uBootScript(given: Given, context: ScriptContext): Uint8Array {
@@ -32,6 +40,9 @@ export function uBootCommands(given: Given, context: ScriptContext): string {
     : [given.kernel, ...given.initrd.slice(0, 1)].map((path) => `files/${plainPath(path)}`)
   const args = agent ? [...context.agentArguments, `muster.server=${context.agentServers}`] : given.arguments
   const deviceTree = given.firmware?.deviceTree
+  const ipv6 = ipv6Flag(context)
+  const load = (addressVariable: string, file: string, remember?: string) =>
+    loadCommand(addressVariable, `${file}${ipv6}`, file, remember)
   return fillTemplate(
     'u-boot/boot.cmd',
     encodeHush,
@@ -41,6 +52,7 @@ export function uBootCommands(given: Given, context: ScriptContext): string {
     },
     {
       kernel: files[0] ?? '',
+      ipv6,
       deviceTree:
         deviceTree === undefined ? '' : load('fdt_addr_r', `files/${plainPath(deviceTree)}`, 'muster_fdt'),
       initrd: files[1] === undefined ? '' : load('ramdisk_addr_r', files[1]),
@@ -50,9 +62,9 @@ export function uBootCommands(given: Given, context: ScriptContext): string {
 }
 
 /** `until`, so that a lost packet does not send the machine on to its disk. */
-function load(addressVariable: string, file: string, remember?: string): string {
+function loadCommand(addressVariable: string, source: string, file: string, remember?: string): string {
   const said = remember === undefined ? '' : `setenv ${remember} \${${addressVariable}}\n`
-  return `${said}until tftpboot \${${addressVariable}} ${file}; do echo Muster: ${file} could not be loaded - trying again in 10 seconds; sleep 10; done`
+  return `${said}until tftpboot \${${addressVariable}} ${source}; do echo Muster: ${file} could not be loaded - trying again in 10 seconds; sleep 10; done`
 }
 
 /** doc/usage/cmd/booti.rst, bootm.rst; x86 has no device tree to hand over. */
@@ -68,7 +80,10 @@ function image(name: string, commands: string): Uint8Array {
   return encodeScriptImage({ name, script: Buffer.from(commands) })
 }
 
-/** Hush reads `;`, `&`, `|`, `$`, quotes, `\`, `#`, braces, parentheses, `<`, `>` and wildcards (common/cli_hush.c). */
+/**
+ * Hush reads `;`, `&`, `|`, `$`, quotes, `\`, `#`, braces, parentheses, `<`, `>` (common/cli_hush.c). It was built without wildcards, so
+ * the brackets of an IPv6 address stay what they are (run: 2025.01); in quotes, old builds would put a `\` before them.
+ */
 export function encodeHush(text: string): string {
-  return text.replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_').slice(0, 2048)
+  return text.replace(/[^A-Za-z0-9 ._:,/=@%+[\]-]/g, '_').slice(0, 2048)
 }

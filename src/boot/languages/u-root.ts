@@ -39,5 +39,5 @@ export function uRootScript(given: Given, context: ScriptContext): string {
 
 /** Its parser splits at line ends and white space and knows no quotes: only a line end could add a command. */
 export function encodeURoot(text: string): string {
-  return text.replace(/[^A-Za-z0-9 ._:,/=@%+-]/g, '_').slice(0, 2048)
+  return text.replace(/[^A-Za-z0-9 ._:,/=@%+[\]-]/g, '_').slice(0, 2048)
 }
