@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME`: one benchmark beside its peers; prints a table and JSON lines. */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { beforeSignalEnds, killChildren } from './namespaces.ts'
 import { oneOf, runProgram } from './usage.ts'
 
 const folder = join(import.meta.dirname, 'bench')
@@ -17,6 +18,8 @@ await runProgram(async () => {
   const { run } = (await import(join(folder, `${oneOf('benchmark', name, names)}.ts`))) as {
     run(args: string[]): Promise<void>
   }
+  // The servers of a benchmark end with it.
+  using _ = beforeSignalEnds(killChildren)
   await run(rest)
   return undefined
 })

@@ -2,7 +2,8 @@
  * `npm run lab -- SCENARIO … | all`: real firmware in a network namespace of its own (root). The namespace has one bridge, no
  * way out, and goes away with the scenario.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ import type { Scenario } from '../test/lab/scenario.ts'
 import { scenarios } from '../test/lab/scenarios.ts'
 import { tool } from '../test/support/tools.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
+import { addNamespace, beforeSignalEnds, removeNamespacesOf } from './namespaces.ts'
 import { oneOf, parseOptions, runProgram, WrongUsage } from './usage.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -103,37 +105,24 @@ async function runOne(ip: string, scenario: string, outcomeFile: string): Promis
   try {
     // Inside its network it reaches no mirror.
     await scenarios[scenario]?.prepare?.()
-    run(ip, ['netns', 'add', namespace])
-    try {
-      const { signal } = spawnSync(ip, ['netns', 'exec', namespace, ...command], {
-        stdio: 'inherit',
-        env: { ...process.env, [outcomeVariable]: outcomeFile },
-        timeout: scenarioMostMs,
-        killSignal: 'SIGKILL',
-      })
-      ended =
-        signal === null ? 'it ended without a word' : `it was ended by ${signal}, or did not end by itself`
-    } finally {
-      removeNamespace(ip, namespace)
-    }
+    using _ = addNamespace(ip, namespace)
+    // Not spawnSync: a signal has to be heard while it runs.
+    const child = spawn(ip, ['netns', 'exec', namespace, ...command], {
+      stdio: 'inherit',
+      env: { ...process.env, [outcomeVariable]: outcomeFile },
+      timeout: scenarioMostMs,
+      killSignal: 'SIGKILL',
+    })
+    using __ = beforeSignalEnds(() => removeNamespacesOf(ip, child.pid ?? 0))
+    const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    removeNamespacesOf(ip, child.pid ?? 0)
+    ended =
+      signal === null ? 'it ended without a word' : `it was ended by ${signal}, or did not end by itself`
   } catch (error) {
     ended = (error as Error).message
   }
   const { seconds, failure } = readOutcome(outcomeFile) ?? { seconds: [], failure: ended }
   return { scenario, totalSeconds: (Date.now() - started) / 1000, seconds, failure }
-}
-
-/** With the processes that are left in it: those of a scenario that was ended before it could stop what it had started. */
-function removeNamespace(ip: string, namespace: string): void {
-  const { stdout } = spawnSync(ip, ['netns', 'pids', namespace], { encoding: 'utf8' })
-  for (const pid of stdout.split('\n').filter((line) => line !== '')) {
-    try {
-      process.kill(Number(pid), 'SIGKILL')
-    } catch {
-      // It ended by itself.
-    }
-  }
-  run(ip, ['netns', 'delete', namespace])
 }
 
 /** What a scenario left: its measures, or why it failed. */
@@ -161,9 +150,4 @@ async function runInside(each: string, scenario: Scenario): Promise<number> {
   const file = process.env[outcomeVariable]
   if (file !== undefined) writeFileSync(file, JSON.stringify(outcome))
   return outcome.failure === undefined ? 0 : 1
-}
-
-function run(program: string, args: string[]): void {
-  const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr.trim()}`)
 }

@@ -5,12 +5,14 @@
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { tool } from '../../test/support/tools.ts'
+import { addNamespace, beforeSignalEnds } from '../namespaces.ts'
 import { parseOptions, wholeNumber } from '../usage.ts'
 import { caseOption, chosenCases } from './cases.ts'
 import { median, spread } from './statistics.ts'
@@ -58,12 +60,13 @@ export async function run(args: string[] = []): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'muster-bench-dhcp-'))
   await using stack = new AsyncDisposableStack()
   stack.defer(() => rm(folder, { recursive: true, force: true }))
+  stack.use(beforeSignalEnds(() => rmSync(folder, { recursive: true, force: true })))
   const load = join(folder, 'dhcp-load')
   await execute(compiler, ['-O2', '-o', load, join(import.meta.dirname, 'dhcp-load.c')])
-  const client = addNamespace(stack, ip, 'clients')
+  const client = makeNamespace(stack, ip, 'clients')
   const servers: Running[] = []
   for (const server of await candidates(folder)) {
-    const namespace = addNamespace(stack, ip, server.name)
+    const namespace = makeNamespace(stack, ip, server.name)
     link(ip, { client, namespace, octet: server.octet })
     const started = await start({ server, namespace, ip, load, client })
     if (started === undefined) continue
@@ -154,10 +157,9 @@ function keaConfiguration(folder: string): string {
   })
 }
 
-function addNamespace(stack: AsyncDisposableStack, ip: string, what: string): string {
+function makeNamespace(stack: AsyncDisposableStack, ip: string, what: string): string {
   const name = `muster-bench-${process.pid}-${what}`
-  execFileSync(ip, ['netns', 'add', name])
-  stack.defer(() => void execFileSync(ip, ['netns', 'delete', name]))
+  stack.use(addNamespace(ip, name))
   execFileSync(ip, ['-n', name, 'link', 'set', 'lo', 'up'])
   return name
 }
