@@ -1,4 +1,5 @@
 /** The server, wired top to bottom: configuration → store → deciders → listeners. What started stops in reverse order. */
+
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { type BootFiles, createBootFiles } from './boot/files.ts'
 import type { DecideFirmware } from './boot/firmware.ts'
 import { type BootSource, createBootSource } from './boot/source.ts'
 import { createUnknownFiles, type UnknownFiles } from './boot/unknown-files.ts'
+import { agentArgumentsOf } from './config/agent-arguments.ts'
 import type { LoadedConfig } from './config/load.ts'
 import type { Config } from './config/schema.ts'
 import { createAdminPlane } from './http/admin.ts'
@@ -142,7 +144,7 @@ function bootSource(parts: {
     ...{ files, unknown, now },
     advertise: config.advertise,
     ownHosts: () => ownHosts(config),
-    agentArguments: config.image.arguments,
+    agentArguments: (arch) => agentArgumentsOf(config, arch),
     peers: Object.entries(config.agent.peers).map(([agent, { firmware }]) => ({ agent, firmware })),
     decide: decideFirmware,
     ports: () => ports,

@@ -1,4 +1,4 @@
-/** What a person at the machine reads: one plain line a step, and the reason of a failure on every terminal. */
+/** What a person at the machine reads, on every terminal: one plain line a step, and the reason of a failure. */
 import type { ErrorCode } from '../errors.ts'
 import { isRefusal } from '../protocol/refusals.ts'
 import { encodeUtf8 } from '../wire/utf8.ts'
@@ -14,8 +14,9 @@ export type Console = {
 }
 
 /**
- * Lines go to standard output (/dev/console: the last `console=` of the command line) and to `logPath`, which is
- * started anew when it holds twice `maxBytes`. Failures go to every other console too, and to tty0.
+ * Lines go to standard output (/dev/console), to every other console of the kernel, to tty0, and to `logPath`, which is started
+ * anew when it holds twice `maxBytes`. /dev/console alone would not do: it is the last `console=` of the command line that the machine
+ * really has, and where that one is missing the screen, while a person sits at the serial port (run: arm64, whose ports have other names).
  */
 export async function createConsole(options: {
   host: Host
@@ -25,7 +26,7 @@ export async function createConsole(options: {
   devFolder: string
 }): Promise<Console> {
   const { host, logPath, maxBytes, sysFolder, devFolder } = options
-  const terminals = await otherTerminals(host, sysFolder)
+  const own = (await activeConsoles(host, sysFolder)).at(-1)
   const lines: string[] = []
   let kept = 0
   let logged = Number.POSITIVE_INFINITY
@@ -44,18 +45,18 @@ export async function createConsole(options: {
     await writer.close()
     logged += text.length + 1
   }
+  const show = async (whole: string) => {
+    host.print(whole)
+    // Asked each time: a port whose driver is a module becomes a console late.
+    for (const name of new Set([...(await activeConsoles(host, sysFolder)), 'tty0']))
+      if (name !== own) host.printTo(`${devFolder}/${name}`, whole)
+    await keep(whole)
+  }
   return {
-    async line(text) {
-      const whole = `muster: ${printable(text, 1000)}`
-      host.print(whole)
-      await keep(whole)
-    },
+    line: (text) => show(`muster: ${printable(text, 1000)}`),
     async failure(code, sentence) {
       const kind = isRefusal(code) ? 'refused' : 'failed'
-      const whole = `muster: ${kind}: ${code}: ${printable(sentence, 1000)}`
-      host.print(whole)
-      for (const name of terminals) host.printTo(`${devFolder}/${name}`, whole)
-      await keep(whole)
+      await show(`muster: ${kind}: ${code}: ${printable(sentence, 1000)}`)
     },
     tail(bytes) {
       return lines.join('\n').slice(-bytes)
@@ -64,11 +65,11 @@ export async function createConsole(options: {
 }
 
 /**
- * /sys/class/tty/console/active lists the consoles, /dev/console's own one last. A serial port that no `console=` names
- * is left alone: something else may hang on it.
+ * /sys/class/tty/console/active lists the consoles that there are, /dev/console's own one last: those that `console=` names, or else
+ * what the firmware's device tree (stdout-path) or ACPI table (SPCR) does. Any other serial port is left alone: something else may
+ * hang on it.
  */
-async function otherTerminals(host: Host, sysFolder: string): Promise<string[]> {
+async function activeConsoles(host: Host, sysFolder: string): Promise<string[]> {
   const active = asciiText(await host.readFile(`${sysFolder}/class/tty/console/active`, 256))
-  const names = active.split(/\s+/).filter((name) => /^[A-Za-z0-9]+$/.test(name))
-  return [...new Set([...names.slice(0, -1), 'tty0'])].filter((name) => name !== names.at(-1))
+  return active.split(/\s+/).filter((name) => /^[A-Za-z0-9]+$/.test(name))
 }

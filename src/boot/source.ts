@@ -64,7 +64,7 @@ export function createBootSource(options: {
   /** Hosts that this server has, for machines that came to an address of one link alone. */
   ownHosts?: () => readonly string[]
   /** Kernel arguments of the boot agent. */
-  agentArguments: readonly string[]
+  agentArguments: (arch: Arch) => readonly string[]
   /** Other servers of the same machines, by the URLs of their planes: https://host:port, http://host:port */
   peers?: readonly { agent: string; firmware?: string | undefined }[]
   /** Ports that are really listened on. */

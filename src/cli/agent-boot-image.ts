@@ -1,10 +1,12 @@
 /** `muster agent boot-image`: a built agent as the boot.img and boot.sig that a Raspberry Pi's EEPROM loads. */
+
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readBootKey, signBootImage } from '../boot/formats/boot-signature.ts'
 import { makePiImage } from '../boot/raspberry-pi-image.ts'
+import { agentArgumentsOf } from '../config/agent-arguments.ts'
 import { MusterError } from '../errors.ts'
 import { anAgentPlane } from './arguments.ts'
 import type { Context } from './context.ts'
@@ -35,7 +37,7 @@ async function makeBootImage(context: Context, options: Options): Promise<void> 
     initramfs: readGiven(join(options.agent, 'initramfs'), '--agent'),
     firmware: readFolder(options.firmware),
     arguments: [
-      ...context.loaded().config.image.arguments,
+      ...agentArgumentsOf(context.loaded().config, 'arm64'),
       ...(server === undefined ? [] : [`muster.server=${server}`]),
     ],
   })

@@ -1,4 +1,5 @@
 /** `muster agent build`: the boot agent for flash, a stick or the network, made from locked Debian packages. */
+
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import {
@@ -12,6 +13,7 @@ import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { ImageSigner } from '../builder/authenticode.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import { refreshLock } from '../builder/refresh.ts'
+import { agentArgumentsOf } from '../config/agent-arguments.ts'
 import { MusterError } from '../errors.ts'
 import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
 import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
@@ -137,7 +139,7 @@ async function build(
     outDir,
     config: Buffer.from(JSON.stringify(settings, undefined, 2)),
     trustedRoot: trust.trustedRoot,
-    commandLine: config.image.arguments.join(' '),
+    commandLine: agentArgumentsOf(config, arch).join(' '),
     ...(signer === undefined ? {} : { signer }),
     agentBundle: await world.agentBundle(),
     progress,

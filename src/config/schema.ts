@@ -145,9 +145,10 @@ export const configSchema = z.strictObject({
             'a kernel argument: name or name=value, without blanks and quotes',
           ),
       )
-      // A console that a machine does not have is no harm: the first is its screen, the others are serial ports of boards and of PCs.
-      .default(['console=tty0', 'console=ttyAMA0,115200', 'console=ttyS0,115200'])
-      .describe("Kernel arguments of the boot agent: its consoles, and what your hardware's kernel needs"),
+      .optional()
+      .describe(
+        "Kernel arguments of the boot agent: its consoles, and what your hardware's kernel needs; by default `console=tty0 console=ttyS0,115200` on amd64, and on arm64 none, so that the console is the one that firmware names",
+      ),
   }),
   releases: section({
     repository: z

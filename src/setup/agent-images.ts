@@ -11,6 +11,7 @@ import { buildAgent, readImagesLock } from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
 import type { Progress } from '../builder/download.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
+import { agentArgumentsOf } from '../config/agent-arguments.ts'
 import type { Config } from '../config/schema.ts'
 import { type AgentConfig, type AgentPolicy, defaultArgumentPolicy } from '../protocol/agent-config.ts'
 import type { Arch } from '../protocol/identifiers.ts'
@@ -86,7 +87,7 @@ export async function makeAgents(options: {
         2,
       ),
     )
-    const commandLine = unifiedArguments(config)
+    const commandLine = unifiedArguments(config, arch)
     const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, lock.date, commandLine)
     if ((await readStamp(outDir)) === stamp) continue
     options.onMake(arch)
@@ -113,15 +114,15 @@ export async function makeAgents(options: {
  * Of an agent that firmware starts itself: no script passes it the server's address, so it has with it the advertised one, else all
  * that this machine has now, and its peers'. A wrong one costs time and nothing else.
  */
-function unifiedArguments(config: Config): string {
-  const { agent, image } = config
+function unifiedArguments(config: Config, arch: Arch): string {
+  const { agent } = config
   const urls = ownHosts(config).map(
     (host) => `https://${reachableHost({ advertise: host, serverAddress: '' })}:${agent.port}`,
   )
   const own = agent.port === 0 ? [] : urls
   const servers = [...own, ...Object.keys(agent.peers)]
   const server = servers.length === 0 ? [] : [`muster.server=${servers.join(',')}`]
-  return [...image.arguments, ...server].join(' ')
+  return [...agentArgumentsOf(config, arch), ...server].join(' ')
 }
 
 /** @throws MusterError package-missing, download-failed, build-failed */

@@ -1,5 +1,7 @@
 /** What a machine lives through: servers that go away, mirrors that lie, rounds that fail. */
+
 import type { ServerResponse } from 'node:http'
+import { basename } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { backoffMs } from '../../src/agent/retry.ts'
 import { failureOf, World } from './world.ts'
@@ -260,13 +262,28 @@ describe('rounds', () => {
 })
 
 describe('the console', () => {
-  test('shows a failure on every terminal that the kernel uses, once each', async () => {
+  const shownAt = async (active: string) => {
     const { world: made } = await createWorld()
     await using world = made
+    world.write('sys/class/tty/console/active', active)
     world.changePlan = (plan) => ({ ...plan, machine: 'm-bbbbbbbbbbbbbbbb' })
     const { host, lines } = await world.boot()
-    const line = lines.find((one) => failureOf([one]) !== undefined)
-    expect([...host.terminalLines]).toEqual([[`${world.folders.dev}/tty0`, [line]]])
+    const said = lines.filter((line) => line.startsWith('muster: '))
+    expect(said.some((line) => line.startsWith('muster: hello: '))).toBe(true)
+    expect(failureOf(said)).toBeDefined()
+    return { shown: new Map([...host.terminalLines].map(([path, all]) => [basename(path), all])), said }
+  }
+
+  test.each([
+    ['a PC', 'tty0 ttyS0\n', ['tty0']],
+    ['an arm64 board of which the last console= does not exist', 'ttyAMA0 tty0\n', ['ttyAMA0']],
+    ['a board whose device tree names its port, and no console= does', 'tty0 ttyS2\n', ['tty0']],
+    ['a server whose SPCR names its port: the screen is no console', 'ttyAMA0\n', ['tty0']],
+    ['a machine with three', 'hvc0 tty0 ttyAMA10\n', ['hvc0', 'tty0']],
+  ])('shows every line on every console once: %s', async (_, active, besides) => {
+    const { said, shown } = await shownAt(active)
+    expect([...shown.keys()]).toEqual(besides)
+    for (const lines of shown.values()) expect(lines).toEqual(said)
   })
 
   test('cannot be written to by a stranger: line ends and escapes become spaces', async () => {

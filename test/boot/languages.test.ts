@@ -18,7 +18,7 @@ import { encodeHush, uBootCommands, uBootFirstScript } from '../../src/boot/lang
 import { encodeURoot, uRootScript } from '../../src/boot/languages/u-root.ts'
 
 const context: ScriptContext = {
-  agentArguments: ['console=tty0', 'console=ttyS0,115200'],
+  agentArguments: () => ['console=tty0', 'console=ttyS0,115200'],
   agentServers: 'https://192.0.2.1:8443',
   mac: '52:54:00:12:34:56',
 }

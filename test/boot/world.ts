@@ -65,7 +65,7 @@ export function createSourceWorld(
   const source = createBootSource({
     advertise: options.advertise,
     ownHosts: () => ['192.0.2.1', '2001:db8::1'],
-    agentArguments: ['console=ttyS0,115200'],
+    agentArguments: () => ['console=ttyS0,115200'],
     ...(options.peers === undefined ? {} : { peers: options.peers }),
     ports: () => ({ firmware: 8080, agent: 8443 }),
     decide: createFirmwareDecision({ facts }),

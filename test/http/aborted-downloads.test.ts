@@ -23,7 +23,7 @@ beforeAll(async () => {
   const now = () => new Date()
   const boot = createBootSource({
     advertise: undefined,
-    agentArguments: [],
+    agentArguments: () => [],
     ports: () => ({ firmware: 8080, agent: 8443 }),
     decide: () => Promise.reject(new Error('only files are asked for')),
     files: createBootFiles({ bootDirectory: join(folder, 'boot') }),

@@ -27,7 +27,7 @@ async function withMemtest() {
       hasAgent: async () => true,
     },
   })
-  const context = { agentArguments: [], agentServers: 'https://192.0.2.1:8443', mac }
+  const context = { agentArguments: () => [], agentServers: 'https://192.0.2.1:8443', mac }
   const script = async () => ipxeScript(await decide({ claimed: { mac }, address: '192.0.2.7' }), context)
   const events = async () =>
     (await machines.events({ machineId: machine.id })).filter(({ kind }) => kind === 'unverified')

@@ -26,9 +26,11 @@ export function grubScript(given: Given, context: ScriptContext): string {
   return fillTemplate('grub/agent.cfg', encodeGrub, {
     reason,
     arch: given.arch,
-    arguments: [...context.agentArguments, `muster.server=${context.agentServers}`, interfaceArgument].join(
-      ' ',
-    ),
+    arguments: [
+      ...context.agentArguments(given.arch),
+      `muster.server=${context.agentServers}`,
+      interfaceArgument,
+    ].join(' '),
   })
 }
 

@@ -34,7 +34,7 @@ export function ipxeScript(given: Given, context: ScriptContext, choice?: Choice
     {
       reason: given.reason,
       arch: given.arch,
-      arguments: context.agentArguments.join(' '),
+      arguments: context.agentArguments(given.arch).join(' '),
       server: context.agentServers,
     },
     { elsewhere: orElsewhere(context.elsewhere) },

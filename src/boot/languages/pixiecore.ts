@@ -18,7 +18,7 @@ export function pixiecoreAnswer(
     return {
       kernel: `${folder}/kernel`,
       initrd: [`${folder}/initramfs`],
-      cmdline: line([...context.agentArguments, `muster.server=${context.agentServers}`]),
+      cmdline: line([...context.agentArguments(given.arch), `muster.server=${context.agentServers}`]),
       message: `Muster: ${given.reason}`,
     }
   }

@@ -16,7 +16,7 @@ export function pxelinuxConfig(given: Given, context: ScriptContext): string {
   const label = (given.give === 'agent' ? agentLines : unverifiedLines)(given as never)
   const args =
     given.give === 'agent'
-      ? [...context.agentArguments, `muster.server=${context.agentServers}`]
+      ? [...context.agentArguments(given.arch), `muster.server=${context.agentServers}`]
       : given.arguments
   const message = given.give === 'agent' ? reason : `UNVERIFIED: ${reason} - nothing checked it`
   const append = [...args, bootInterfaceArgument(context.mac)].filter((each) => each !== '')

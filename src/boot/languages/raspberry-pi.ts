@@ -27,7 +27,7 @@ export function piConfig(
 export function piCommandLine(given: Bootable, context: ScriptContext): string {
   const args =
     given.give === 'agent'
-      ? [...context.agentArguments, `muster.server=${context.agentServers}`]
+      ? [...context.agentArguments(given.arch), `muster.server=${context.agentServers}`]
       : given.arguments
   return piArguments([...args, bootInterfaceArgument(context.mac)])
 }

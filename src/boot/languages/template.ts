@@ -6,13 +6,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { MusterError } from '../../errors.ts'
+import type { Arch } from '../../protocol/identifiers.ts'
 
 export type Values = Readonly<Record<string, string>>
 
 /** What a renderer is told beside the decision. */
 export type ScriptContext = {
   /** Kernel arguments of the boot agent, from the configuration. */
-  agentArguments: readonly string[]
+  agentArguments: (arch: Arch) => readonly string[]
   /** Agent planes in the order in which to ask, this server's as the machine reaches it first: https://host:port,https://… */
   agentServers: string
   /** Firmware planes of the peers, for loaders that can go on there: http://host:port */

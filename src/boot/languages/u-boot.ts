@@ -38,7 +38,9 @@ export function uBootCommands(given: Given, context: ScriptContext): string {
   const files = agent
     ? [`agent/${given.arch}/${fit ? 'fit' : 'kernel'}`, ...(fit ? [] : [`agent/${given.arch}/initramfs`])]
     : [given.kernel, ...given.initrd.slice(0, 1)].map((path) => `files/${plainPath(path)}`)
-  const args = agent ? [...context.agentArguments, `muster.server=${context.agentServers}`] : given.arguments
+  const args = agent
+    ? [...context.agentArguments(given.arch), `muster.server=${context.agentServers}`]
+    : given.arguments
   const deviceTree = given.firmware?.deviceTree
   const ipv6 = ipv6Flag(context)
   const load = (addressVariable: string, file: string, remember?: string) =>

@@ -22,7 +22,7 @@ export function uRootScript(given: Given, context: ScriptContext): string {
       ? [
           `agent/${given.arch}/kernel`,
           `agent/${given.arch}/initramfs`,
-          [...context.agentArguments, `muster.server=${context.agentServers}`],
+          [...context.agentArguments(given.arch), `muster.server=${context.agentServers}`],
         ]
       : [
           `../files/${plainPath(given.kernel)}`,

@@ -12,7 +12,13 @@ export const arm64Scenarios: Scenarios = {
         machine: { firmware: 'uefi-arm64', road: 'http' },
         // AAVMF tries PXE first whatever it is told, and gives up at once where DHCP names no file for it.
         dhcp: documentedDhcpLines().filter((line) => !line.includes('tag:arm64,')),
-        road: ['HTTP Boot over IPv4', 'agent-arm64.efi', 'muster agent: started', 'aarch64'],
+        road: [
+          'HTTP Boot over IPv4',
+          'agent-arm64.efi',
+          'muster agent: started',
+          'muster: hello: ',
+          'aarch64',
+        ],
       }),
   },
 }

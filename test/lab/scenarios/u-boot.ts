@@ -28,6 +28,7 @@ export const uBootScenarios: Scenarios = {
           "Filename 'u-boot/arm/armv8/52-54-00-77-00-01.scr.uimg'",
           "Filename 'agent/arm64/initramfs'",
           'muster agent: started',
+          'muster: hello: ',
           'aarch64',
         ],
       }),
