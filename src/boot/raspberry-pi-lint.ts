@@ -107,7 +107,7 @@ async function lintFirmware(files: PiLintOptions['files']): Promise<PiFinding[]>
         : {
             level: 'warning',
             what: board,
-            sentence: `${missing.join(', ')} not in raspberry-pi/ of the files folder: it cannot boot by TFTP. docs/boot-methods.md says where they come from.`,
+            sentence: `${missing.join(', ')} not here: it cannot boot by TFTP. 'image.raspberryPi: true' takes them from Debian; or put them into raspberry-pi/ of the files folder (docs/boot-methods.md).`,
           },
     )
   }

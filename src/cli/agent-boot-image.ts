@@ -92,9 +92,10 @@ function readFolder(folder: string): Record<string, Uint8Array> {
     const sentence = `The firmware's folder ${folder} cannot be read (--firmware): ${(cause as Error).message}.`
     throw new MusterError('file-not-found', sentence, { cause })
   }
-  // A link that leads nowhere is a file that cannot be read, and is told as one.
+  // The server's own folder has a stamp. A link that leads nowhere is a file that cannot be read, and is told as one.
   const files = names.filter(
-    (name) => statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() !== true,
+    (name) =>
+      name !== 'made-from' && statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() !== true,
   )
   return Object.fromEntries(files.map((name) => [name, readGiven(join(folder, name), '--firmware')]))
 }

@@ -7,6 +7,7 @@ import { buildAgent } from '../builder/agent-image.ts'
 import { buildHello } from '../builder/hello-image.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
 import { aptMirrors } from '../builder/mirror.ts'
+import { fetchRaspberryPiFirmware } from '../builder/raspberry-pi.ts'
 import type { Context } from './context.ts'
 import { prepareFolder } from './folders.ts'
 import { print } from './output.ts'
@@ -51,6 +52,7 @@ async function fetchAll(context: Context, mirror: string | undefined): Promise<v
       await buildHello({ ...common, arch })
     }
     await fetchLoaders(common)
+    if (config.image.raspberryPi) await fetchRaspberryPiFirmware(common)
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }

@@ -127,6 +127,10 @@ export const configSchema = z.strictObject({
   }),
   image: section({
     prepare: flag(true, 'Whether the first start makes agent, boot loaders and the hello image'),
+    raspberryPi: flag(
+      false,
+      "Whether the first start takes the boot firmware of Raspberry Pis from Debian's raspi-firmware (component non-free-firmware: its licence allows use with Raspberry Pis alone) and the device trees of Debian's arm64 kernel",
+    ),
     hardware: z
       .enum(['virtual', 'server'])
       .default('virtual')

@@ -9,8 +9,10 @@ import { join } from 'node:path'
 import { reachableHost } from '../boot/urls.ts'
 import { buildAgent, readImagesLock } from '../builder/agent-image.ts'
 import { readAgentPolicy } from '../builder/agent-policy.ts'
-import type { Progress } from '../builder/download.ts'
+import type { DownloadOptions, Progress } from '../builder/download.ts'
 import { fetchLoaders } from '../builder/loaders.ts'
+import type { Lock } from '../builder/lock.ts'
+import { fetchRaspberryPiFirmware } from '../builder/raspberry-pi.ts'
 import { agentArgumentsOf } from '../config/agent-arguments.ts'
 import type { Config } from '../config/schema.ts'
 import { type AgentConfig, type AgentPolicy, defaultArgumentPolicy } from '../protocol/agent-config.ts'
@@ -125,21 +127,36 @@ function unifiedArguments(config: Config, arch: Arch): string {
   return [...agentArgumentsOf(config, arch), ...server].join(' ')
 }
 
-/** @throws MusterError package-missing, download-failed, build-failed */
-export async function makeLoaders(options: {
+type FromPackages = {
   paths: Paths
   mirrors: readonly string[]
   signal: AbortSignal
   progress: Progress
   /** Called before they are fetched; not when they are up to date. */
   onMake(): void
-}): Promise<void> {
-  const outDir = join(options.paths.boot, 'loaders')
+}
+
+/** @throws MusterError package-missing, download-failed, build-failed */
+export function makeLoaders(options: FromPackages): Promise<void> {
+  return makeFromPackages('loaders', fetchLoaders, options)
+}
+
+/** @throws MusterError package-missing, download-failed, build-failed */
+export function makeRaspberryPiFirmware(options: FromPackages): Promise<void> {
+  return makeFromPackages('raspberry-pi', fetchRaspberryPiFirmware, options)
+}
+
+async function makeFromPackages(
+  folder: string,
+  fetchFiles: (options: DownloadOptions & { outDir: string; lock: Lock }) => Promise<unknown>,
+  options: FromPackages,
+): Promise<void> {
+  const outDir = join(options.paths.boot, folder)
   const lock = await readImagesLock()
   if ((await readStamp(outDir)) === lock.date) return
   options.onMake()
   await removeStamp(outDir)
-  await fetchLoaders({
+  await fetchFiles({
     lock,
     mirrors: options.mirrors,
     cacheDir: options.paths.cache,

@@ -10,7 +10,7 @@ import type { Config } from '../config/schema.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ProfileInput } from '../machines/profiles.ts'
 import type { Arch } from '../protocol/identifiers.ts'
-import { makeAgents, makeLoaders } from './agent-images.ts'
+import { makeAgents, makeLoaders, makeRaspberryPiFirmware } from './agent-images.ts'
 import type { Once } from './once.ts'
 import type { Paths } from './paths.ts'
 
@@ -70,6 +70,16 @@ export function firstStartParts(start: FirstStart): Part[] {
       },
     },
   ]
+  if (config.image.raspberryPi)
+    parts.push({
+      what: 'the firmware of Raspberry Pis',
+      async make() {
+        const mirrors = await mirrorsOf(config)
+        const onMake = () =>
+          announce(mirrors, 'firmware of Raspberry Pis (raspi-firmware): what a Pi 3 or 4 loads first')
+        await makeRaspberryPiFirmware({ ...start, mirrors, onMake })
+      },
+    })
   if (config.releases.upstream === undefined)
     parts.push({ what: 'the hello image', make: () => prepareHello(start, announce) })
   return parts

@@ -67,7 +67,7 @@ describe('what keeps a Raspberry Pi from booting', () => {
     const of = await lint({ 'start4.elf': 'x', 'bcm2711-rpi-4-b.dtb': 'x', 'bcm2712-rpi-5-b.dtb': 'x' })
     expect(of('Raspberry Pi 4')).toMatchObject({
       level: 'warning',
-      sentence: expect.stringMatching(/^fixup4\.dat not in/),
+      sentence: expect.stringMatching(/^fixup4\.dat not here: /),
     })
     expect(of('Raspberry Pi 5')).toMatchObject({ level: 'ok' })
     expect(of('Raspberry Pi 3')?.sentence).toContain('bootcode.bin')

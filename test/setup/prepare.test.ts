@@ -96,6 +96,19 @@ describe('a mirror that has nothing', () => {
     expect(text).not.toContain('npm run boot')
   })
 
+  test('is asked for the firmware of Raspberry Pis only where somebody wants it', async () => {
+    const settings = {
+      'image.prepare': 'true',
+      'image.raspberryPi': 'true',
+      mirror: await mirrorThat('has nothing'),
+    }
+    await using running = await start({ settings })
+    await running.prepared
+    expect(running.missing()).toContainEqual(
+      expect.objectContaining({ what: 'the firmware of Raspberry Pis', code: 'package-missing' }),
+    )
+  })
+
   test('newer packages make the loaders again, whatever an earlier start left', async () => {
     const loaders = join(folder, 'data/boot/loaders')
     await mkdir(loaders, { recursive: true })

@@ -1,7 +1,7 @@
-/** A server with an agent for arm64 and a Raspberry Pi's firmware of a few bytes each, and machines that it knows by serial number. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+/** A server with an agent for arm64 and a Raspberry Pi's firmware, and machines that it knows by serial number. */
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { cleanIdentifiers } from '../../src/machines/identifiers.ts'
 import { helloOf } from '../machines/world.ts'
 import { boards, bootRaspberryPi, hasPrefix, type PiModel } from './raspberry-pi.ts'
@@ -9,6 +9,10 @@ import { startServer } from './server.ts'
 
 const kernel = Buffer.alloc(9_000_001, 'a kernel for arm64 ')
 const initramfs = Buffer.alloc(3_000_001, 'an initramfs ')
+
+/** With real firmware: one file that the operator has a version of their own of. */
+const operatorsOwn = 'fixup4.dat'
+const operatorsBytes = 4321
 
 /** Serial numbers as Linux says them; a boot loader says the last eight digits. */
 const known = [
@@ -21,11 +25,13 @@ const known = [
 export async function runRack(options: {
   settings: Readonly<Record<string, string>>
   host: string
+  /** Writes real firmware, as the first start would; by default the operator's folder has some that has its own name for content. */
+  firmware?(outDir: string): Promise<unknown>
   print(line: string): void
 }): Promise<void> {
   const data = await mkdtemp(join(tmpdir(), 'muster-pi-'))
   try {
-    await furnish(data)
+    await furnish(data, options.firmware)
     const files = join(data, 'own-files')
     await using server = await startServer({
       data,
@@ -51,6 +57,7 @@ export async function runRack(options: {
       await machines.approve(machine.id, 'test')
       options.print(`${prefix} is ${machine.id}`)
     }
+    const boot = join(data, 'boot/raspberry-pi')
     for (const { mac, model, prefix, serial } of known) {
       const booted = await bootRaspberryPi({ server: at, model, prefix })
       const wants = [
@@ -65,6 +72,7 @@ export async function runRack(options: {
           prefix.includes('-') === booted.commandLine.includes(`BOOTIF=01-${mac.replaceAll(':', '-')}`),
           'BOOTIF where the prefix says it',
         ],
+        [await areOf(booted.loaded, options.firmware && boot), 'the firmware of the package'],
       ] as const
       for (const [is, what] of wants)
         if (!is) throw new Error(`Pi ${model} did not get ${what}: ${booted.commandLine}`)
@@ -102,12 +110,28 @@ async function refusals(
   }
 }
 
-async function furnish(data: string): Promise<void> {
+/** Whether what a board loaded is, byte for byte in number, what the package has, and the operator's where theirs stands in front of it. */
+async function areOf(loaded: ReadonlyMap<string, number>, folder: string | undefined): Promise<boolean> {
+  for (const [path, bytes] of folder === undefined ? [] : loaded) {
+    const name = basename(path)
+    const found = await stat(join(folder as string, name)).catch(() => undefined)
+    const expected = name === operatorsOwn ? operatorsBytes : found?.size
+    if (expected !== undefined && expected !== bytes) return false
+  }
+  return true
+}
+
+async function furnish(data: string, realFirmware?: (outDir: string) => Promise<unknown>): Promise<void> {
   const firmware = join(data, 'own-files/raspberry-pi')
   const agent = join(data, 'boot/agent/arm64')
   for (const folder of [firmware, agent]) await mkdir(folder, { recursive: true })
   await writeFile(join(agent, 'kernel'), kernel)
   await writeFile(join(agent, 'initramfs'), initramfs)
+  if (realFirmware !== undefined) {
+    await realFirmware(join(data, 'boot/raspberry-pi'))
+    await writeFile(join(firmware, operatorsOwn), Buffer.alloc(operatorsBytes))
+    return
+  }
   const names = Object.values(boards).flatMap(({ after, before, rom }) => [...rom, ...before, ...after])
   for (const { how, name } of names) {
     // 2.2 MB, as start4.elf has: more than one window, and a last block that is not full.
