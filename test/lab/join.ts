@@ -16,6 +16,15 @@ export const labSettings = {
   'tftp.enabled': 'true',
 }
 
+/** A server beside ours that is not there: its IPv6 address has to come through the boot loader's language as it is. */
+export const ipv6Peer = {
+  settings: {
+    'agent.peers': JSON.stringify({ 'https://[2001:db8::2]:8443': { pin: `sha256//${'A'.repeat(43)}=` } }),
+  },
+  /** What the kernel says of its command line. */
+  sign: ` muster.server=https://${serverAddress}:8443,https://[2001:db8::2]:8443 `,
+} as const
+
 /** Muster's own DHCP, and nobody else's. */
 const ownDhcpSettings = {
   'dhcp.mode': 'server',

@@ -1,7 +1,7 @@
 /** PCs whose firmware loads shim and GRUB as Debian and Microsoft signed them; the kernel and initramfs come the way GRUB came. */
 import { dataFile } from '../../support/tools.ts'
 import { documentedDhcpLines } from '../dhcp-lines.ts'
-import { joins, labMac } from '../join.ts'
+import { ipv6Peer, joins, labMac } from '../join.ts'
 import type { Scenarios } from '../scenario.ts'
 
 /** The documented lines, with shim in the place of what they name for UEFI. */
@@ -17,7 +17,14 @@ export const grubScenarios: Scenarios = {
       joins({
         machine: { firmware: 'uefi-x64', road: 'pxe' },
         dhcp: shimFor('ipxe-amd64.efi'),
-        road: ['PXE over IPv4', 'Fetching Netboot Image grubx64.efi', ...asked, 'muster agent: started'],
+        settings: ipv6Peer.settings,
+        road: [
+          'PXE over IPv4',
+          'Fetching Netboot Image grubx64.efi',
+          ...asked,
+          ipv6Peer.sign,
+          'muster agent: started',
+        ],
       }),
   },
   'uefi-grub-http': {

@@ -9,7 +9,7 @@
 import type { Running } from '../../../src/serve.ts'
 import { helloOf } from '../../machines/world.ts'
 import type { Typed } from '../../support/virtual-machine.ts'
-import { joins, labMac } from '../join.ts'
+import { ipv6Peer, joins, labMac } from '../join.ts'
 import type { Scenarios } from '../scenario.ts'
 
 const asksForScript = 'setenv boot_script_dhcp boot.scr.uimg'
@@ -22,11 +22,13 @@ export const uBootScenarios: Scenarios = {
     run: () =>
       joins({
         machine: { firmware: 'u-boot-arm64', typed: atPrompt(asksForScript) },
+        settings: ipv6Peer.settings,
         road: [
           "Filename 'boot.scr.uimg'",
           `Muster: asking what ${labMac} boots`,
           "Filename 'u-boot/arm/armv8/52-54-00-77-00-01.scr.uimg'",
           "Filename 'agent/arm64/initramfs'",
+          ipv6Peer.sign,
           'muster agent: started',
           'muster: hello: ',
           'aarch64',
