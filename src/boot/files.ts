@@ -39,8 +39,11 @@ export type BootFiles = {
   raspberryPi(name: string): Promise<BootFile>
 }
 
-/** Big enough that one read serves many packets and the loop keeps up with a kernel's sendfile. */
-const streamChunkBytes = 1_048_576
+/**
+ * Big enough that one read serves many packets, and not bigger: a client that takes nothing holds two of them, and there may be a
+ * thousand such clients.
+ */
+const streamChunkBytes = 262_144
 
 export function createBootFiles(options: {
   /** data/boot: what stands beside it is the server's own. */

@@ -25,6 +25,7 @@ import { type StatusDeciders, statusRoutes } from './admin-status.ts'
 import { type AdminToken, tokenReply } from './admin-token.ts'
 import { answerError } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
+import { answerOneByOne } from './pipelining.ts'
 import type { TlsIdentity } from './tls.ts'
 
 export type AdminDeciders = {
@@ -140,6 +141,7 @@ async function createApp(options: {
     ...(tls === undefined ? {} : { https: { key: tls.key, cert: tls.certificate, minVersion: 'TLSv1.2' } }),
   }) as unknown as FastifyInstance
   shareConnections(app.server, limits.connectionsMax)
+  answerOneByOne(app.server)
   app.server.headersTimeout = limits.headersTimeoutMs
   app.setValidatorCompiler(validatorCompiler)
   app.setSerializerCompiler(serializerCompiler)

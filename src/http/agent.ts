@@ -20,6 +20,7 @@ import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/he
 import type { PlanReply } from '../protocol/plan.ts'
 import { answerError } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
+import { answerOneByOne } from './pipelining.ts'
 import type { TlsIdentity } from './tls.ts'
 
 /** Where a request came from and where it arrived. */
@@ -62,6 +63,7 @@ export async function createAgentPlane(options: {
     forceCloseConnections: true,
   }) as unknown as FastifyInstance
   shareConnections(app.server, limits.connectionsMax)
+  answerOneByOne(app.server)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>
     answerError(new MusterError('file-not-found', 'There is nothing here.'), request, reply, log),

@@ -23,6 +23,7 @@ import type { Log } from '../log.ts'
 import { answerError } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
 import { ResponseInTitleCase } from './field-names.ts'
+import { answerOneByOne } from './pipelining.ts'
 import { type Content, serveContent } from './serve-content.ts'
 
 /** What the plane asks of the deciders. Undefined: there is no such thing. */
@@ -58,6 +59,7 @@ export function createFirmwarePlane(options: {
     routerOptions: { maxParamLength: 512 },
   })
   shareConnections(app.server, limits.connectionsMax)
+  answerOneByOne(app.server)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>
     answerError(

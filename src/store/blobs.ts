@@ -52,8 +52,11 @@ export type BlobStore = {
   removeStale(options: { maxAgeMs: number }): Promise<number>
 }
 
-/** Big enough that one read serves many packets and the loop keeps up with a kernel's sendfile. */
-const streamChunkBytes = 1_048_576
+/**
+ * Big enough that one read serves many packets, and not bigger: a client that takes nothing holds two of them, and there may be a
+ * thousand such clients.
+ */
+const streamChunkBytes = 262_144
 
 export function createBlobStore(options: {
   directory: string
