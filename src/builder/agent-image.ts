@@ -10,6 +10,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 import { type ImageSigner, signImage } from './authenticode.ts'
 import type { CpioEntry } from './cpio.ts'
 import { type DownloadOptions, fetchPackages, type Progress } from './download.ts'
@@ -237,7 +238,7 @@ async function writeOut(path: string, bytes: Uint8Array): Promise<void> {
   } catch (cause) {
     throw new MusterError(
       'build-failed',
-      `${path} could not be written: ${(cause as Error).message}. See to the disk, or choose another folder.`,
+      `${path} could not be written: ${systemReason(cause)}. See to the disk, or choose another folder.`,
       { cause, details: { path } },
     )
   }

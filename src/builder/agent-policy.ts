@@ -4,6 +4,7 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
 import { type AgentPolicy, agentPolicy } from '../protocol/agent-config.ts'
+import { systemReason } from '../system-error.ts'
 
 /** A member left out stays as it is by default; one that nobody knows is a mistake, since it would protect nothing. */
 export const agentPolicyFile = z
@@ -31,13 +32,23 @@ export function parseAgentPolicy(value: unknown, name: string): Partial<AgentPol
 
 /** @throws MusterError agent-config-invalid, listing every problem */
 export async function readAgentPolicy(file: string): Promise<Partial<AgentPolicy>> {
-  let value: unknown
+  let text: string
   try {
-    value = parse(await readFile(file, 'utf8'))
+    text = await readFile(file, 'utf8')
   } catch (cause) {
     throw new MusterError(
       'agent-config-invalid',
-      `The agent policy ${file} cannot be read: ${(cause as Error).message}`,
+      `The agent policy ${file} cannot be read: ${systemReason(cause)}. Name another one by --policy or the setting agentPolicy.`,
+      { cause },
+    )
+  }
+  let value: unknown
+  try {
+    value = parse(text)
+  } catch (cause) {
+    throw new MusterError(
+      'agent-config-invalid',
+      `The agent policy ${file} is not YAML: ${(cause as Error).message}`,
       { cause },
     )
   }

@@ -1,16 +1,15 @@
 /** `muster agent boot-image`: a built agent as the boot.img and boot.sig that a Raspberry Pi's EEPROM loads. */
-
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { readBootKey, signBootImage } from '../boot/formats/boot-signature.ts'
 import { makePiImage } from '../boot/raspberry-pi-image.ts'
 import { agentArgumentsOf } from '../config/agent-arguments.ts'
-import { MusterError } from '../errors.ts'
 import { anAgentPlane } from './arguments.ts'
 import type { Context } from './context.ts'
 import { prepareFolder } from './folders.ts'
+import { readGiven, unreadable } from './given-file.ts'
 import { bytes, print } from './output.ts'
 
 type Options = { agent: string; firmware: string; out: string; server?: string; sign?: string }
@@ -31,10 +30,10 @@ export function addBootImage(agent: Command, context: Context): void {
 
 async function makeBootImage(context: Context, options: Options): Promise<void> {
   const { sign, server } = options
-  const key = sign === undefined ? undefined : readBootKey(readGiven(sign, '--sign').toString('latin1'), sign)
+  const key = sign === undefined ? undefined : readBootKey(read(sign, '--sign').toString('latin1'), sign)
   const { image, boards, lacking } = makePiImage({
-    kernel: readGiven(join(options.agent, 'kernel'), '--agent'),
-    initramfs: readGiven(join(options.agent, 'initramfs'), '--agent'),
+    kernel: read(join(options.agent, 'kernel'), '--agent'),
+    initramfs: read(join(options.agent, 'initramfs'), '--agent'),
     firmware: readFolder(options.firmware),
     arguments: [
       ...agentArgumentsOf(context.loaded().config, 'arm64'),
@@ -69,18 +68,8 @@ async function makeBootImage(context: Context, options: Options): Promise<void> 
 }
 
 /** @throws MusterError file-not-found */
-function readGiven(path: string, option: string): Buffer {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new MusterError(
-      'file-not-found',
-      `${path} cannot be read (${option}): ${(cause as Error).message}.`,
-      {
-        cause,
-      },
-    )
-  }
+function read(path: string, by: string): Buffer {
+  return readGiven(path, { by, code: 'file-not-found' })
 }
 
 /** Every file below a folder, by its path there. @throws MusterError file-not-found */
@@ -89,13 +78,21 @@ function readFolder(folder: string): Record<string, Uint8Array> {
   try {
     names = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   } catch (cause) {
-    const sentence = `The firmware's folder ${folder} cannot be read (--firmware): ${(cause as Error).message}.`
-    throw new MusterError('file-not-found', sentence, { cause })
+    throw unreadable(
+      folder,
+      {
+        by: '--firmware',
+        what: "The firmware's folder",
+        code: 'file-not-found',
+        wayOut: 'Name another one.',
+      },
+      cause,
+    )
   }
   // The server's own folder has a stamp. A link that leads nowhere is a file that cannot be read, and is told as one.
   const files = names.filter(
     (name) =>
       name !== 'made-from' && statSync(join(folder, name), { throwIfNoEntry: false })?.isDirectory() !== true,
   )
-  return Object.fromEntries(files.map((name) => [name, readGiven(join(folder, name), '--firmware')]))
+  return Object.fromEntries(files.map((name) => [name, read(join(folder, name), '--firmware')]))
 }

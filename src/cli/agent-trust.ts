@@ -2,7 +2,6 @@
  * What an agent that is built here will believe: its root.json, the key of its server, and how old targets may be. What is not given
  * comes from the data folder of this server; what cannot be right is refused here, and not on a machine at a rack.
  */
-import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
@@ -10,7 +9,9 @@ import { readAgentPlanePin } from '../http/public-key-pin.ts'
 import type { AgentPolicy } from '../protocol/agent-config.ts'
 import type { AgentOrigin } from '../protocol/identifiers.ts'
 import { checkTrustedRoot, type KeptRepository, readKeptRepository } from '../releases/trusted-root.ts'
+import { systemReason } from '../system-error.ts'
 import type { World } from './context.ts'
+import { readGiven } from './given-file.ts'
 
 export type AgentTrust = {
   /** Where the root came from. */
@@ -78,7 +79,7 @@ function pinOfDataFolder(data: string, notes: string[]): readonly string[] | und
     pin = readAgentPlanePin(join(data, 'keys'))
   } catch (cause) {
     throw invalid(
-      `The key of the agent plane in ${join(data, 'keys')} cannot be read (${(cause as Error).message}). ` +
+      `The key of the agent plane in ${join(data, 'keys')} cannot be read: ${systemReason(cause)}. ` +
         "Run this as the user of the server, or give --pin: 'muster status' prints it.",
       cause,
     )
@@ -106,15 +107,13 @@ async function keptRepository(
 }
 
 function readRoot(file: string): Uint8Array {
-  try {
-    return readFileSync(file)
-  } catch (cause) {
-    throw invalid(
-      `The root.json ${file} cannot be read: ${(cause as Error).message}. Name the repository's with --root, ` +
-        'or leave it out where the data folder of the server is (--data).',
-      cause,
-    )
-  }
+  return readGiven(file, {
+    by: '--root',
+    what: 'The root.json',
+    code: 'agent-config-invalid',
+    wayOut:
+      "Name the repository's with --root, or leave it out where the data folder of the server is (--data).",
+  })
 }
 
 function checkRoot(

@@ -1,9 +1,9 @@
 /** `muster files unknown`, `muster lint raspberry-pi`: what firmware asked for in vain, and what it cannot load. */
-import { readFile } from 'node:fs/promises'
 import { Argument, type Command } from 'commander'
 import { MusterError } from '../errors.ts'
 import type { FindingView, UnknownFileView } from '../http/admin-boot-files.ts'
 import type { Context } from './context.ts'
+import { readGiven } from './given-file.ts'
 import { ago, print, printable, table } from './output.ts'
 
 export function addBootFiles(program: Command, context: Context): void {
@@ -23,7 +23,10 @@ export function addBootFiles(program: Command, context: Context): void {
     .addArgument(new Argument('<what>', 'the kind of firmware').choices(['raspberry-pi']))
     .option('--key <file>', "PEM of the public key in the boards' EEPROMs, to check boot.sig with")
     .action(async (_, { key }: { key?: string }) => {
-      const publicKey = key === undefined ? undefined : await readFile(key, 'utf8')
+      const publicKey =
+        key === undefined
+          ? undefined
+          : readGiven(key, { by: '--key', what: 'The public key', code: 'request-invalid' }).toString('utf8')
       const { items } = await context.api().call<{ items: FindingView[] }>({
         method: 'POST',
         path: '/lint/raspberry-pi',

@@ -1,11 +1,11 @@
 /** Profiles and clusters are documents under a name, in YAML for people: shown, set from a file, removed. */
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { Document, parse, visit } from 'yaml'
 import { MusterError } from '../errors.ts'
 import type { NamedDocument } from '../http/admin-profiles.ts'
 import { apiPath } from './api-client.ts'
 import type { Context } from './context.ts'
+import { readGiven } from './given-file.ts'
 import { escapeDriving, isPlain, print, printableLines } from './output.ts'
 
 /** Adds `<noun> show|set|remove`; the list is the noun's own. */
@@ -83,11 +83,12 @@ export function documentText(value: NamedDocument, comment?: string): string {
 }
 
 function readDocument(file: string): Record<string, unknown> {
+  const text = readGiven(file === '-' ? '/dev/stdin' : file, { by: '--file', code: 'request-invalid' })
   let value: unknown
   try {
-    value = parse(readFileSync(file === '-' ? '/dev/stdin' : file, 'utf8'))
+    value = parse(text.toString('utf8'))
   } catch (cause) {
-    throw new MusterError('request-invalid', `${file} cannot be read: ${(cause as Error).message}`, { cause })
+    throw new MusterError('request-invalid', `${file} is not YAML: ${(cause as Error).message}`, { cause })
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>

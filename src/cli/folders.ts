@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { makeFolder } from '../builder/make-folder.ts'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 
 /**
  * Makes it where it is missing: said before the first of many megabytes is fetched.
@@ -17,7 +18,7 @@ export async function prepareFolder(folder: string, key: string): Promise<void> 
   } catch (cause) {
     throw new MusterError(
       'config-invalid',
-      `${key}: the folder ${folder} cannot be made or written: ${(cause as Error).message}. Name another one.`,
+      `${key}: the folder ${folder} cannot be made or written: ${systemReason(cause)}. Name another one.`,
       { cause, details: { path: folder } },
     )
   }

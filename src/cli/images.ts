@@ -1,5 +1,5 @@
 /** `muster images`, `muster image publish`, `muster image pull`: which operating systems there are, and how new ones come in. */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { MusterError } from '../errors.ts'
@@ -13,6 +13,7 @@ import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
 import { anArch, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
+import { readGiven } from './given-file.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
 import { bytes, print, table } from './output.ts'
 import { lastTargetsVersion, rememberTargetsVersion } from './publisher-memory.ts'
@@ -183,15 +184,12 @@ async function loadSigner(context: Context, path: string): Promise<Signer> {
 }
 
 function readRoot(path: string): Uint8Array {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new MusterError(
-      'repository-not-found',
-      `There is no root.json at ${path}. Give the repository's with --root: without it a server that was taken over could have you sign what it likes.`,
-      { cause, details: { path } },
-    )
-  }
+  return readGiven(path, {
+    by: '--root',
+    what: "The repository's root.json",
+    code: 'repository-not-found',
+    wayOut: 'Give it with --root: without it a server that was taken over could have you sign what it likes.',
+  })
 }
 
 /** One line that is written over while a person watches; nothing in a log or a pipe. */

@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 
 const fileOf = (keyFile: string) => `${keyFile}.last`
 
@@ -32,7 +33,7 @@ export function rememberTargetsVersion(
     renameSync(`${path}.new`, path)
   } catch (cause) {
     note(
-      `note: ${path} cannot be written (${(cause as Error).message}); next time say --targets-at-least ${version}, so that no old targets are signed over.\n`,
+      `note: ${path} cannot be written (${systemReason(cause)}); next time say --targets-at-least ${version}, so that no old targets are signed over.\n`,
     )
   }
 }

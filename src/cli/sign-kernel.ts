@@ -1,10 +1,12 @@
 /** `muster image sign`: the signature that machines with the operator's Secure Boot keys want of a kernel before they kexec it. */
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { type ImageSigner, imageSigner, signImage } from '../builder/authenticode.ts'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 import type { Context } from './context.ts'
+import { readGiven } from './given-file.ts'
 import { bytes, print } from './output.ts'
 
 export function addSignKernel(image: Command, context: Context): void {
@@ -18,7 +20,11 @@ export function addSignKernel(image: Command, context: Context): void {
     .requiredOption('--cert <file>', 'its certificate (PEM)')
     .requiredOption('--out <file>', 'where the signed kernel goes; may be the same file')
     .action((kernel: string, options: { sign: string; cert: string; out: string }) => {
-      const signed = signImage(readKernel(kernel), readImageSigner(options.sign, options.cert), kernel)
+      const signed = signImage(
+        readGiven(kernel, { by: '<kernel>', what: 'The kernel', code: 'request-invalid' }),
+        readImageSigner(options.sign, options.cert),
+        kernel,
+      )
       writeOut(options.out, signed)
       print(
         context.output(),
@@ -28,21 +34,6 @@ export function addSignKernel(image: Command, context: Context): void {
     })
 }
 
-/** @throws MusterError request-invalid */
-function readKernel(path: string): Buffer {
-  try {
-    return readFileSync(path)
-  } catch (cause) {
-    throw new MusterError(
-      'request-invalid',
-      `The kernel ${path} cannot be read: ${(cause as Error).message}.`,
-      {
-        cause,
-      },
-    )
-  }
-}
-
 /** @throws MusterError config-invalid */
 function writeOut(path: string, bytes: Uint8Array): void {
   try {
@@ -50,7 +41,7 @@ function writeOut(path: string, bytes: Uint8Array): void {
   } catch (cause) {
     throw new MusterError(
       'config-invalid',
-      `--out: ${path} cannot be written: ${(cause as Error).message}.`,
+      `--out: ${path} cannot be written: ${systemReason(cause)}. Name another place.`,
       {
         cause,
       },
@@ -60,14 +51,14 @@ function writeOut(path: string, bytes: Uint8Array): void {
 
 /** @throws MusterError key-invalid */
 export function readImageSigner(sign: string, cert: string): ImageSigner {
-  const files = { key: readPem(sign), certificate: readPem(cert) }
+  const files = { key: readPem(sign, '--sign'), certificate: readPem(cert, '--cert') }
   return imageSigner({ ...files, keyName: sign, certificateName: cert })
 }
 
 /** @throws MusterError key-invalid */
 export function readCertificate(path: string): X509Certificate {
   try {
-    return new X509Certificate(readPem(path))
+    return new X509Certificate(readPem(path, '--secure-boot'))
   } catch (cause) {
     if (cause instanceof MusterError) throw cause
     throw new MusterError('key-invalid', `${path} is not a certificate: ${(cause as Error).message}.`, {
@@ -76,10 +67,6 @@ export function readCertificate(path: string): X509Certificate {
   }
 }
 
-function readPem(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    throw new MusterError('key-invalid', `${path} cannot be read: ${(cause as Error).message}.`, { cause })
-  }
+function readPem(path: string, by: string): string {
+  return readGiven(path, { by, code: 'key-invalid' }).toString('utf8')
 }

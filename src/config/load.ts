@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 import { unknownProblem, valueProblem } from './problems.ts'
 import { type Config, configSchema } from './schema.ts'
 
@@ -160,9 +161,19 @@ function readConfigFile(file: string, named: boolean): Tree {
       },
     )
   }
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw new MusterError(
+      'config-invalid',
+      `The configuration file ${file} cannot be read: ${systemReason(cause)}. Name another one (--config, MUSTER_CONFIG), or give it to the user who runs this.`,
+      { cause, details: { file } },
+    )
+  }
   let content: unknown
   try {
-    content = parse(readFileSync(file, 'utf8')) ?? {}
+    content = parse(text) ?? {}
   } catch (cause) {
     throw new MusterError('config-invalid', `${file} is not YAML: ${(cause as Error).message}`, {
       cause,

@@ -6,6 +6,7 @@ import { chmod, mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 
 export const adminSocketName = 'admin.sock'
 
@@ -31,7 +32,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<{ re
   } catch (cause) {
     throw new MusterError(
       'data-unwritable',
-      `The socket ${path} cannot be made: ${(cause as Error).message}. Give the folder to the user who runs the server.`,
+      `The socket ${path} cannot be made: ${systemReason(cause)}. Give the folder to the user who runs the server.`,
       { cause, details: { path } },
     )
   }
@@ -43,7 +44,7 @@ export async function listenOnSocket(server: Server, path: string): Promise<{ re
   } catch (cause) {
     throw new MusterError(
       'listen-failed',
-      `The socket ${path} cannot be listened on: ${(cause as Error).message}. The data folder must be on a local disk.`,
+      `The socket ${path} cannot be listened on: ${systemReason(cause)}. The data folder must be on a local disk.`,
       { cause, details: { path } },
     )
   } finally {

@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
 import { writeFileDurably } from '../store/durable-files.ts'
+import { systemReason } from '../system-error.ts'
 
 export type AdminToken = {
   /** The token itself, only when this call made it: print it once. */
@@ -87,7 +88,7 @@ async function writeHash(path: string, hash: Buffer): Promise<void> {
   } catch (cause) {
     throw new MusterError(
       'data-unwritable',
-      `The hash of the admin token cannot be written to ${path}: ${(cause as Error).message}. Give the folder to the user who runs the server.`,
+      `The hash of the admin token cannot be written to ${path}: ${systemReason(cause)}. Give the folder to the user who runs the server.`,
       { cause, details: { path } },
     )
   }

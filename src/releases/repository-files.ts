@@ -13,6 +13,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MusterError } from '../errors.ts'
 import { removeUnfinishedWrites, writeFileDurably } from '../store/durable-files.ts'
+import { systemReason } from '../system-error.ts'
 import { type SignedOf, type TopLevelRole, validateMetadata } from '../tuf/validate.ts'
 
 /** A metadata file: its bytes as signed, what they say and who is said to have signed. Well-formed, not verified. */
@@ -63,7 +64,7 @@ export async function openRepositoryFiles(directory: string): Promise<Repository
     try {
       await writeFileDurably(join(directory, name), bytes)
     } catch (cause) {
-      const sentence = `${name} could not be written: ${(cause as Error).message}. See to the disk of ${directory}, then try again; what was served before is served on.`
+      const sentence = `${name} could not be written: ${systemReason(cause)}. See to the disk of ${directory}, then try again; what was served before is served on.`
       throw new MusterError('store-failed', sentence, { cause, details: { directory, name } })
     }
   }

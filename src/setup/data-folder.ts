@@ -4,6 +4,7 @@ import { access, chmod, readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { makeFolder } from '../builder/make-folder.ts'
 import { MusterError } from '../errors.ts'
+import { systemReason } from '../system-error.ts'
 import type { Paths } from './paths.ts'
 
 /** @throws MusterError data-unwritable */
@@ -41,7 +42,7 @@ export async function requireFilesFolder(folder: string | undefined): Promise<vo
         ? 'does not exist'
         : code === 'ENOTDIR'
           ? 'is a file, not a folder'
-          : `cannot be read: ${(cause as Error).message}`
+          : `cannot be read: ${systemReason(cause)}`
     throw new MusterError(
       'config-invalid',
       `The files folder ${path} ${said} (key: files); make it, or name another one with --files.`,

@@ -18,6 +18,7 @@ import { periodsOf } from '../signing/expiry.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { Database } from '../store/database.ts'
 import type { Store } from '../store/store.ts'
+import { systemReason } from '../system-error.ts'
 import { isDemonstration } from './demonstration.ts'
 import { hasAgent } from './first-start.ts'
 import { machineLimitsOf, registryLimitsOf } from './limits.ts'
@@ -92,7 +93,7 @@ async function readUpstream(config: Config): Promise<Upstream | undefined> {
   } catch (cause) {
     throw new MusterError(
       'config-invalid',
-      `releases.upstream.root: ${upstream.root} cannot be read (${(cause as Error).message}); it is upstream's root.json, fetched by a road you trust.`,
+      `releases.upstream.root: ${upstream.root} cannot be read (${systemReason(cause)}); it is upstream's root.json, fetched by a road you trust.`,
       { cause },
     )
   }

@@ -5,6 +5,7 @@ import { MusterError } from '../errors.ts'
 import { dockerCredentials } from '../oci/docker-config.ts'
 import { createRegistryClient, type RegistryClient } from '../oci/registry.ts'
 import { createTransport, type Fetch, type RegistryHosts } from '../oci/transport.ts'
+import { systemReason } from '../system-error.ts'
 import { registryLimitsOf } from './limits.ts'
 
 export type Registries = AsyncDisposable & { client: RegistryClient; fetch: Fetch }
@@ -40,7 +41,7 @@ function read(key: string, path: string): string {
   } catch (cause) {
     throw new MusterError(
       'config-invalid',
-      `${key}: the file ${path} cannot be read: ${(cause as Error).message}`,
+      `${key}: the file ${path} cannot be read: ${systemReason(cause)}. Name another one.`,
       { cause },
     )
   }

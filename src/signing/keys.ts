@@ -19,6 +19,7 @@ import { chmod, open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { systemReason } from '../system-error.ts'
 import { canonicalJson } from './canonical-json.ts'
 
 export const keyRoles = ['root', 'targets', 'snapshot', 'timestamp', 'plan'] as const
@@ -111,7 +112,7 @@ export async function loadKeyFile(path: string, log: Log): Promise<Signer | unde
     if (code === 'ENOENT') return undefined
     throw new MusterError(
       'key-invalid',
-      `The key ${path} cannot be read (${code}); give it to the user who runs this.`,
+      `The key ${path} cannot be read: ${systemReason(cause)}. Name another one, or give it to the user who runs this.`,
       {
         cause,
         details: { path },

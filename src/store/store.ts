@@ -14,6 +14,7 @@ import * as z from 'zod/mini'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { digest as digestSchema } from '../protocol/identifiers.ts'
+import { systemReason } from '../system-error.ts'
 import { VerifiedTarget } from '../tuf/verify.ts'
 import type { BlobDescriptor, BlobStore, OpenBlob } from './blobs.ts'
 import { removeUnfinishedWrites, writeFileDurably } from './durable-files.ts'
@@ -85,7 +86,7 @@ export async function createStore(options: {
     try {
       await writeFileDurably(join(directory, name), Buffer.from(`${JSON.stringify(next)}\n`))
     } catch (cause) {
-      const sentence = `The admission of ${path} could not be written: ${(cause as Error).message}. See to the disk of ${directory}.`
+      const sentence = `The admission of ${path} could not be written: ${systemReason(cause)}. See to the disk of ${directory}.`
       throw new MusterError('store-failed', sentence, { cause })
     }
     admissions.set(manifest.digest, next)
