@@ -1,11 +1,10 @@
 /** `muster dhcp explain`: what a DHCP packet says, which firmware sent it, and what each mode would answer, and why. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import type { Command } from 'commander'
 import { createDhcpBoot } from '../boot/dhcp.ts'
 import type { Config } from '../config/schema.ts'
-import { toNumber } from '../dhcp/address.ts'
-import { parseHex, readCapture } from '../dhcp/capture.ts'
+import { type Capture, type CapturedPacket, parseHex, readCapture } from '../dhcp/capture.ts'
 import { type DecodedPacket, type Explained, explain } from '../dhcp/explain.ts'
 import { defaultDhcpLimits } from '../dhcp/limits.ts'
 import { createPools } from '../dhcp/pool.ts'
@@ -14,10 +13,9 @@ import { Responder } from '../dhcp/responder.ts'
 import { errorCodeOf, type MusterError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import type { Context } from './context.ts'
+import { addressLine, type ExplainedServer, explainedServer, modeLines } from './dhcp-server.ts'
+import { readGiven } from './given-file.ts'
 import { print, printable } from './output.ts'
-
-/** RFC 5737: stands for the server's address where the configuration names none. */
-const exampleAddress = '192.0.2.1'
 
 export function addDhcp(program: Command, context: Context): void {
   const dhcp = program.command('dhcp').description('what DHCP clients are answered')
@@ -27,62 +25,68 @@ export function addDhcp(program: Command, context: Context): void {
     .description('say what a DHCP packet is, and what each mode would answer to it, and why')
     .action(async (capture: string) => {
       const { config } = context.loaded()
-      const packets = readCapture(
-        existsSync(capture) ? new Uint8Array(readFileSync(capture)) : parseHex(capture),
+      const { end, packets } = readCapture(
+        existsSync(capture)
+          ? readGiven(capture, { by: '<capture>', what: 'The capture', code: 'request-invalid' })
+          : parseHex(capture),
       )
-      const server = serverAddress(config)
-      const responders = { proxy: responderOf(config), server: responderOf(config) }
-      const explained: (Explained | { malformed: string })[] = []
+      const server = await explainedServer(context)
+      const responders = { proxy: responderOf(config, server), server: responderOf(config, server) }
+      const explained: Packet[] = []
       for (const packet of packets) {
         try {
-          explained.push(await explain(packet, responders, server))
+          explained.push(await explain(packet, responders, server.address))
         } catch (error) {
           if (errorCodeOf(error) !== 'packet-invalid') throw error
-          explained.push({ malformed: (error as MusterError).message })
+          explained.push({ malformed: (error as MusterError).message + cutText(packet) })
         }
       }
-      print(context.output(), { server, packets: explained }, () => explainedText(explained, server))
+      const { address, because: _, ...facts } = server
+      print(context.output(), { server: address, ...facts, end, packets: explained }, () =>
+        explainedText(explained, server, end),
+      )
     })
 }
 
-function serverAddress({ advertise, dhcp }: Config): string {
-  return (
-    dhcp.addresses[0] ??
-    (advertise !== undefined && toNumber(advertise) !== undefined ? advertise : exampleAddress)
-  )
+type Packet = Explained | { malformed: string }
+
+/** `-s` of tcpdump cuts packets: what looks malformed may be whole on the wire. */
+function cutText({ missingBytes }: CapturedPacket): string {
+  if (missingBytes === undefined) return ''
+  return `; the capture lacks the last ${missingBytes} bytes of it: record with tcpdump -s 0`
 }
 
 /** Nothing is asked of the network, and nothing is kept. */
-function responderOf(config: Config): Responder {
+function responderOf(config: Config, { address, advertise, ports }: ExplainedServer): Responder {
   return new Responder({
     pools: createPools(config.dhcp.pools, config.dhcp.reservations),
-    boot: createDhcpBoot({
-      advertise: config.advertise,
-      ports: () => ({
-        firmware: config.firmware.port,
-        tftp: config.tftp.enabled ? config.tftp.port : undefined,
-      }),
-    }),
+    boot: createDhcpBoot({ advertise, ports: () => ports }),
     store: { load: async () => [], put: async () => {} },
     inUse: async () => false,
     binl: config.dhcp.binl,
     relays: config.dhcp.relays,
-    segments: segmentsOf([serverAddress(config)], networkInterfaces()),
+    segments: segmentsOf([address], networkInterfaces()),
     limits: defaultDhcpLimits,
     log: silentLog,
     now: Date.now,
   })
 }
 
-export function explainedText(
-  packets: readonly (Explained | { malformed: string })[],
-  server: string,
-): string {
+function explainedText(packets: readonly Packet[], server: ExplainedServer, end: Capture['end']): string {
   const lines = packets.flatMap((one, index) => [
     ...(index === 0 ? [] : ['']),
     ...('malformed' in one ? [`packet ${index + 1}: ${one.malformed}`] : packetLines(one, index + 1)),
   ])
-  lines.push('', `This server's address is taken to be ${server}; dhcp.addresses says another.`)
+  const count = `${packets.length} DHCP ${packets.length === 1 ? 'packet was' : 'packets were'} read`
+  const endLines = {
+    whole: [],
+    truncated: [
+      `The file ends in the middle of a packet: ${count}, and what came after is not in it. Stop tcpdump with Ctrl-C before copying its file.`,
+    ],
+    limit: [`Only the first were taken: ${count}.`],
+  }[end]
+  lines.unshift(...modeLines(server))
+  lines.push('', ...endLines, addressLine(server))
   return lines.map((line) => `${printable(line)}\n`).join('')
 }
 

@@ -17,6 +17,14 @@ export type CapturedPacket = {
   to?: { address: string; port: number }
   /** Milliseconds since 1970. */
   atMs?: number
+  /** Bytes of the frame that the capture does not have, where it cut packets (tcpdump -s). */
+  missingBytes?: number
+}
+
+export type Capture = {
+  packets: CapturedPacket[]
+  /** `truncated`: the file ends in the middle of a packet, as that of a tcpdump that is still writing does. */
+  end: 'whole' | 'truncated' | 'limit'
 }
 
 const linkTypes = { ethernet: 1, rawIp: 101, linuxAny: 113, ipv4: 228, linuxAny2: 276 } as const
@@ -26,15 +34,24 @@ const dhcpPorts = new Set([67, 68, 4011])
  * The DHCP packets of a file, which is attacker-controlled as far as packets are. At most `max`.
  * @throws packet-invalid where there are none, with the way out
  */
-export function readCapture(file: Uint8Array, max = 1000): CapturedPacket[] {
+export function readCapture(file: Uint8Array, max = 1000): Capture {
   const order = pcapOrder(file)
-  const found = order === undefined ? fromBytes(file) : fromPcap(file, order, max)
-  if (found.length > 0) return found
+  const found: Capture & { read?: number } =
+    order === undefined ? { packets: fromBytes(file), end: 'whole' } : fromPcap(file, order, max)
+  const { end, packets, read } = found
+  if (packets.length > 0) return { packets, end }
+  if (order === undefined)
+    throw new MusterError(
+      'packet-invalid',
+      'this is neither a capture nor a DHCP packet: expected classic pcap, an Ethernet frame, an IP packet or a BOOTP payload',
+    )
+  const before =
+    end === 'truncated'
+      ? `the capture ends in the middle of its packet ${read! + 1}, and before that it holds no DHCP packet`
+      : `the capture holds no DHCP packet among its ${read}`
   throw new MusterError(
     'packet-invalid',
-    order === undefined
-      ? 'this is neither a capture nor a DHCP packet: expected classic pcap, an Ethernet frame, an IP packet or a BOOTP payload'
-      : 'the capture holds no DHCP packet: record with tcpdump -i INTERFACE -w FILE port 67 or port 68 or port 4011',
+    `${before}: record with tcpdump -i INTERFACE -w FILE port 67 or port 68 or port 4011, and stop it with Ctrl-C`,
   )
 }
 
@@ -65,22 +82,29 @@ function pcapOrder(file: Uint8Array): Order | undefined {
   return orders.get(magic)
 }
 
-function fromPcap(file: Uint8Array, { fractionsPerMs, little }: Order, max: number): CapturedPacket[] {
+function fromPcap(
+  file: Uint8Array,
+  { fractionsPerMs, little }: Order,
+  max: number,
+): Capture & { read: number } {
   const reader = new ByteReader(file, { what: 'capture' })
   const u32 = () => (little ? reader.u32le() : reader.u32())
   reader.skip(20)
   const link = u32() & 0xffff
-  const found: CapturedPacket[] = []
+  const packets: CapturedPacket[] = []
+  let read = 0
   // A capture that was cut off in the middle of a packet still has those before it.
-  while (reader.remaining >= 16 && found.length < max) {
+  for (; reader.remaining > 0; read++) {
+    if (packets.length >= max) return { packets, end: 'limit', read }
+    if (reader.remaining < 16) return { packets, end: 'truncated', read }
     const atMs = u32() * 1000 + u32() / fractionsPerMs
     const kept = u32()
-    reader.skip(4)
-    if (kept > reader.remaining) break
+    const missingBytes = u32() - kept
+    if (kept > reader.remaining) return { packets, end: 'truncated', read }
     const packet = fromFrame(reader.bytes(kept), link)
-    if (packet !== undefined) found.push({ ...packet, atMs })
+    if (packet !== undefined) packets.push({ ...packet, atMs, ...(missingBytes > 0 ? { missingBytes } : {}) })
   }
-  return found
+  return { packets, end: 'whole', read }
 }
 
 /** One packet without a capture around it: what it is shows in its first bytes. */

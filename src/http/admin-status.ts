@@ -18,6 +18,12 @@ export const status = z.object({
       note: z.string().optional().describe('What is not as it should be; of dhcp, its mode'),
     }),
   ),
+  advertise: z.string().optional().describe('Name or address that machines are told, where one is set'),
+  dhcp: z.object({
+    mode: z.enum(['off', 'proxy', 'server', 'auto']),
+    now: z.enum(['proxy', 'server']).optional().describe('What mode auto does now'),
+    addresses: z.array(z.string()).describe("The server's own, on the segments it answers on"),
+  }),
   pin: z.string().optional().describe("The agent plane's public key, in curl's --pinnedpubkey form"),
   missing: z
     .array(z.object({ what: z.string(), code: z.string(), reason: z.string() }))

@@ -65,6 +65,12 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
         ready: missing.length === 0,
         data: paths.data,
         planes,
+        ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
+        dhcp: {
+          mode: config.dhcp.mode,
+          ...(ports.dhcp !== undefined && config.dhcp.mode === 'auto' ? { now: ports.dhcp.server.mode } : {}),
+          addresses: [...(ports.dhcp?.addresses ?? [])],
+        },
         pin: tls.pin,
         missing,
         agents: await agentsOf(config, paths),

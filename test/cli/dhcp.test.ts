@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type DhcpPacket, encodePacket } from '../../src/dhcp/packet.ts'
 import { capture, datagram, ethernet } from '../dhcp/frames.ts'
 import { discover, request, vector, vectorBytes } from '../dhcp/world.ts'
+import { createWorld } from '../http/admin-world.ts'
 import { muster } from './command-line.ts'
 
 let folder: string
@@ -124,5 +125,56 @@ describe('muster dhcp explain', () => {
     const ran = await muster(['dhcp', 'explain', 'no-such-file', '--data', folder])
     expect(ran).toMatchObject({ code: 1, out: '' })
     expect(ran.err).toContain('packet-invalid')
+  })
+
+  test('what is a folder is said to be one, and what no file is, is named', async () => {
+    const ran = await muster(['dhcp', 'explain', folder, '--data', folder])
+    expect([ran.code, ran.err]).toEqual([
+      1,
+      expect.stringMatching(
+        /The capture \/.* cannot be read \(<capture>\): it is a folder.*request-invalid/s,
+      ),
+    ])
+    expect(ran.err).not.toContain('EISDIR')
+  })
+
+  test('a capture that ends in the middle of a packet is explained as far as it goes', async () => {
+    const file = join(folder, 'cut.pcap')
+    const frame = ethernet(
+      datagram(encodePacket(discover({ 60: 'PXEClient', 93: [0, 0] }), 1472), {
+        from: { address: '0.0.0.0', port: 68 },
+        to: { address: '255.255.255.255', port: 67 },
+      }),
+    )
+    await writeFile(file, capture([frame, frame], { link: 1 }).subarray(0, -7))
+    const { code, out } = await muster(['dhcp', 'explain', file, '--data', folder, ...settings])
+    expect(code).toBe(0)
+    expect(answersOf(out)[0]).toContain('packet 1: DISCOVER')
+    expect(out).toContain('The file ends in the middle of a packet: 1 DHCP packet was read')
+  })
+
+  test('where the mode is off that is the first thing that is said, with what turns it on', async () => {
+    const { out } = await explained([discover()])
+    expect(out).toMatch(/^A server with this configuration answers nothing of this: dhcp\.mode is off\./)
+    const on = await explained([discover()], '--set', 'dhcp.mode=proxy')
+    expect(on.out).toMatch(/^A server with this configuration has dhcp\.mode proxy\./)
+    expect(on.out).toContain('no server answers, so the configuration was asked')
+  })
+
+  test('a server that runs is asked for its mode, its address and its ports', async () => {
+    await using world = await createWorld()
+    world.status.dhcp = { mode: 'auto', now: 'proxy', addresses: ['10.7.0.1'] }
+    world.status.planes = [
+      { name: 'firmware', url: 'http://10.7.0.1:8123' },
+      { name: 'tftp', url: 'tftp://10.7.0.1:69' },
+    ]
+    const hex = Buffer.from(vectorBytes('ipxe-full-tftp-0-67-type1.bin')).toString('hex')
+    const { out } = await muster(['dhcp', 'explain', hex, '--data', world.data])
+    expect(out).toMatch(/^The running server has dhcp\.mode auto, which is proxy now\./)
+    expect(out).toContain('"http://10.7.0.1:8123/boot/autoexec.ipxe"')
+    expect(out).toContain('address is taken to be 10.7.0.1: the running server answers from it')
+    world.status.dhcp = { mode: 'off', addresses: [] }
+    const off = await muster(['dhcp', 'explain', hex, '--data', world.data])
+    expect(off.out).toMatch(/^The running server answers nothing of this: dhcp\.mode is off\./)
   })
 })

@@ -19,20 +19,23 @@ describe('captures', () => {
     ["Linux' any, second form", 276, Uint8Array.from([8, 0, ...new Uint8Array(18), ...ip])],
   ])('a packet over %s is found, with who sent it', (_, link, frame) => {
     for (const little of [true, false]) {
-      const [packet, ...rest] = readCapture(capture([frame, frame.subarray(0, 20)], { link, little }))
+      const { packets } = readCapture(capture([frame, frame.subarray(0, 20)], { link, little }))
+      const [packet, ...rest] = packets
       expect(rest).toEqual([])
       expect(packet).toEqual({ bytes: payload, ...ends, atMs: 1_700_000_000_500 })
     }
   })
 
   test('a capture of nanoseconds tells the same time', () => {
-    expect(readCapture(capture([ip], { link: 101, nanoseconds: true }))[0]?.atMs).toBe(1_700_000_000_500)
+    expect(readCapture(capture([ip], { link: 101, nanoseconds: true })).packets[0]?.atMs).toBe(
+      1_700_000_000_500,
+    )
   })
 
   test('a payload, a frame and an IP packet alone are found too, and Ethernet padding is cut off', () => {
     for (const bytes of [payload, ip, ethernet(ip), Uint8Array.from([...ethernet(ip), 0, 0, 0])])
-      expect(readCapture(bytes)[0]?.bytes).toEqual(payload)
-    expect(readCapture(Uint8Array.of(1, ...new Uint8Array(299)))).toHaveLength(1)
+      expect(readCapture(bytes).packets[0]?.bytes).toEqual(payload)
+    expect(readCapture(Uint8Array.of(1, ...new Uint8Array(299))).packets).toHaveLength(1)
   })
 
   test('other traffic and fragments are passed over', () => {
@@ -42,13 +45,31 @@ describe('captures', () => {
     })
     const fragment = ip.slice()
     fragment[6] = 0x20
-    expect(readCapture(capture([dns, fragment, ip], { link: 101 }))).toHaveLength(1)
+    expect(readCapture(capture([dns, fragment, ip], { link: 101 })).packets).toHaveLength(1)
     expect(thrownCode(() => readCapture(capture([dns], { link: 101 })))).toBe('packet-invalid')
   })
 
   test('a capture that ends in the middle of a packet still has those before it', () => {
     const whole = capture([ip, ip], { link: 101 })
-    expect(readCapture(whole.subarray(0, whole.length - 40))).toHaveLength(1)
+    for (const cut of [1, 40, ip.length + 15]) {
+      const { end, packets } = readCapture(whole.subarray(0, whole.length - cut))
+      expect([end, packets.length]).toEqual(['truncated', 1])
+    }
+    expect(readCapture(whole)).toMatchObject({ end: 'whole', packets: [{}, {}] })
+    expect(readCapture(whole, 1)).toMatchObject({ end: 'limit', packets: [{}] })
+  })
+
+  test('a capture that ends in its first packet says so, and not only that it holds none', () => {
+    const file = capture([ip], { link: 101 })
+    const cut = () => readCapture(file.subarray(0, file.length - 1))
+    expect(thrownCode(cut)).toBe('packet-invalid')
+    expect(cut).toThrow('ends in the middle of its packet 1')
+  })
+
+  test('a packet that the capture has cut says how much of it is missing', () => {
+    const file = capture([ip.subarray(0, 96)], { link: 101 })
+    new DataView(file.buffer).setUint32(24 + 12, ip.length, true)
+    expect(readCapture(file).packets[0]?.missingBytes).toBe(ip.length - 96)
   })
 
   test('pcapng is not read, and the way to classic pcap is said', () => {

@@ -96,6 +96,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
       ready: true,
       data,
       planes: [{ name: 'firmware', url: 'http://192.0.2.1:8080' }],
+      dhcp: { mode: 'off', addresses: [] },
       missing: [],
       agents: [],
       repositories: [
