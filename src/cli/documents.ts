@@ -59,9 +59,12 @@ export function addDocumentVerbs(
   command
     .command('remove')
     .argument('<name>')
-    .description('remove it; removing twice is no error')
+    .description('remove it')
     .action(async (name: string) => {
-      await context.api().call({ method: 'DELETE', path: apiPath(collection, name) })
+      const path = apiPath(collection, name)
+      // Removing twice is no error of the API; a person who mistypes a name must not be told that it is removed.
+      await context.api().call({ method: 'GET', path })
+      await context.api().call({ method: 'DELETE', path })
       print(context.output(), { removed: name }, () => `${noun} ${name} is removed.`)
     })
 }

@@ -106,6 +106,14 @@ function callMachine<Reply>(context: Context, ...[method, machine, action, body]
   })
 }
 
+/** Of several machines all are looked up first, so that a slip in the third name leaves the first two as they were. */
+async function known(context: Context, names: readonly string[]): Promise<readonly string[]> {
+  if (names.length < 2) return names
+  const ids: string[] = []
+  for (const name of names) ids.push((await callMachine<MachineView>(context, 'GET', name)).id)
+  return ids
+}
+
 /** approve, why and forget, below `machine` or beside it. */
 function addEverydayVerbs(parent: Command, context: Context, options: { hidden?: boolean }): void {
   addApproval(parent.command('approve', options), context)
@@ -137,7 +145,7 @@ function addApproval(command: Command, context: Context): void {
         command.error('error: --macs are the addresses of one machine: approve one at a time')
       const body = macs === undefined ? undefined : { macs: macs.split(',').map((mac) => mac.trim()) }
       const changed: MachineView[] = []
-      for (const name of names)
+      for (const name of await known(context, names))
         changed.push(await callMachine<MachineView>(context, 'POST', name, 'approve', body))
       print(context.output(), changed, () =>
         changed.map((one) => `${one.name} is approved; it boots when it asks again.\n`).join(''),
@@ -155,7 +163,8 @@ function addDecision(
     .description(description)
     .action(async (names: string[]) => {
       const changed: MachineView[] = []
-      for (const name of names) changed.push(await callMachine<MachineView>(context, 'POST', name, verb))
+      for (const name of await known(context, names))
+        changed.push(await callMachine<MachineView>(context, 'POST', name, verb))
       print(context.output(), changed, () => changed.map((one) => `${one.name} ${done}.\n`).join(''))
     })
 }

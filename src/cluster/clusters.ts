@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import { createDocuments } from '../machines/documents.ts'
 import { machineLimits } from '../machines/limits.ts'
 import type { Machine } from '../machines/records.ts'
+import { didYouMean } from '../nearest.ts'
 import type { PlanFile } from '../protocol/plan.ts'
 import type { Database } from '../store/database.ts'
 import { keepSecrets, parseCluster, renderCluster, type ShownCluster, showCluster } from './cluster.ts'
@@ -29,7 +30,8 @@ export function createClusters(options: {
 }): Clusters {
   const { database, now, log, max = machineLimits.clustersMax } = options
   const documents = createDocuments({ database, table: 'clusters', parse: parseCluster, max, now, log })
-  const require = async (name: string) => (await documents.get(name)) ?? notFound(name)
+  const require = async (name: string) =>
+    (await documents.get(name)) ?? notFound(name, await documents.list())
   return {
     has: async (name) => (await documents.get(name)) !== undefined,
     list: async () => (await documents.list()).map(showCluster),
@@ -41,14 +43,18 @@ export function createClusters(options: {
       await documents.put(cluster)
       return showCluster(cluster)
     },
-    remove: async (name) => void ((await documents.remove(name)) || notFound(name)),
+    remove: async (name) => void ((await documents.remove(name)) || notFound(name, await documents.list())),
     render: async (name, machine) => renderCluster(await require(name), machine),
   }
 }
 
-function notFound(name: string): never {
+function notFound(name: string, known: readonly { name: string }[]): never {
+  const meant = didYouMean(
+    name,
+    known.map((one) => one.name),
+  )
   throw new MusterError(
     'cluster-not-found',
-    `there is no cluster '${name.slice(0, 80)}': make it first, or correct the name`,
+    `there is no cluster '${name.slice(0, 80)}'${meant === '' ? ': make it first, or correct the name' : meant}`,
   )
 }

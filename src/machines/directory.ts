@@ -1,5 +1,6 @@
 /** Machines as people handle them: found by name, id or MAC address; decided on, named, labelled, forgotten. */
 import { MusterError } from '../errors.ts'
+import { didYouMean } from '../nearest.ts'
 import { type Database, isDuplicate } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
 import { type EnrolmentAction, transition } from './enrolment.ts'
@@ -68,6 +69,17 @@ export function createDirectory(options: {
     return machine ?? notFound(id)
   }
 
+  /** For "did you mean": the last seen ones of a large fleet, because a slip is of a name that somebody has before his eyes. */
+  async function namesNear(): Promise<string[]> {
+    const rows = await db
+      .selectFrom('machines')
+      .select('name')
+      .orderBy('lastSeenAt', 'desc')
+      .limit(1000)
+      .execute()
+    return rows.map(({ name }) => name)
+  }
+
   async function find(text: string): Promise<Machine> {
     const mac = normaliseMac(text)
     if (mac !== undefined) {
@@ -79,7 +91,7 @@ export function createDirectory(options: {
       if (row !== undefined) return get(row.machineId)
     }
     // Also what makes LIKE safe below: none of its wildcards is in here.
-    if (!/^[a-z0-9-]{1,63}$/.test(text)) return notFound(text)
+    if (!/^[a-z0-9-]{1,63}$/.test(text)) return notFound(text, await namesNear())
     const exact = await db
       .selectFrom('machines')
       .selectAll()
@@ -95,7 +107,7 @@ export function createDirectory(options: {
             .orderBy('id')
             .limit(4)
             .execute()
-    if (rows.length === 0) return notFound(text)
+    if (rows.length === 0) return notFound(text, await namesNear())
     if (rows.length > 1) {
       const names = rows.slice(0, 3).map((row) => row.name)
       const more = rows.length > 3 ? ', …' : ''
@@ -255,9 +267,10 @@ function machineChanged({ name, macs, macsChangedAt }: Machine): MusterError {
   return new MusterError('machine-changed', sentence, { details: { macs } })
 }
 
-function notFound(text: string): never {
+function notFound(text: string, known: readonly string[] = []): never {
+  const meant = didYouMean(text, known)
   throw new MusterError(
     'machine-not-found',
-    `there is no machine '${text.slice(0, 80)}': 'muster machines' lists those that said hello`,
+    `there is no machine '${text.slice(0, 80)}'${meant === '' ? ': ' : `${meant} `}'muster machines' lists those that said hello`,
   )
 }

@@ -1,6 +1,7 @@
 /** The façade of this room: machines with their three facets, for everyone who decides something about one. */
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { didYouMean } from '../nearest.ts'
 import type { EventsRequest, ReportRequest } from '../protocol/events.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
@@ -168,7 +169,7 @@ export function createMachines(options: {
       (await firmware.sweepStalled(options)) + (await sweepStalled(context, options)),
     profiles: {
       list: profiles.list,
-      get: async (name) => (await profiles.get(name)) ?? noProfile(name),
+      get: async (name) => (await profiles.get(name)) ?? noProfile(name, await profiles.list()),
       async put(value) {
         const profile = parseProfile(value)
         if (profile.cluster !== undefined && !(await options.hasCluster(profile.cluster)))
@@ -179,7 +180,7 @@ export function createMachines(options: {
         await profiles.put(profile)
         return profile
       },
-      remove: async (name) => void ((await profiles.remove(name)) || noProfile(name)),
+      remove: async (name) => void ((await profiles.remove(name)) || noProfile(name, await profiles.list())),
     },
   }
 
@@ -193,9 +194,13 @@ export function createMachines(options: {
   }
 }
 
-function noProfile(name: string): never {
+function noProfile(name: string, known: readonly { name: string }[]): never {
+  const meant = didYouMean(
+    name,
+    known.map((one) => one.name),
+  )
   throw new MusterError(
     'profile-not-found',
-    `there is no profile '${name.slice(0, 80)}': 'muster profiles' lists them`,
+    `there is no profile '${name.slice(0, 80)}'${meant === '' ? ': ' : `${meant} `}'muster profiles' lists them`,
   )
 }

@@ -216,6 +216,17 @@ describe('machines', () => {
       'one at a time',
     )
   })
+  test('are decided on all or none, where one of several is not there', async () => {
+    world.machines.set(rack1.id, rack1)
+    for (const verb of ['approve', 'quarantine', 'retire']) {
+      const ran = await here('machine', verb, 'rack-1', 'nosuch')
+      expect([ran.code, ran.out], verb).toEqual([1, ''])
+      expect(ran.err).toContain("'nosuch'")
+    }
+    expect(world.machines.get(rack1.id)?.enrolment).toBe(rack1.enrolment)
+    const one = await here('forget', 'nosuch')
+    expect([one.code, one.out]).toEqual([1, ''])
+  })
   test('take and lose labels', async () => {
     world.machines.set(rack1.id, rack1)
     expect((await here('machine', 'label', 'rack-1', 'role=edge', 'site-')).out).toBe('rack-1: role=edge\n')
@@ -306,6 +317,17 @@ describe('profiles', () => {
     expect(ran.err).toBe("warning: profile 'all' fits every machine as well.\n")
     expect(world.unpublished).toEqual(['soon'])
     expect((await here('profile', 'show', 'soon')).out).not.toContain('warnings')
+  })
+  test('that are not there are not removed: the name, and which was meant', async () => {
+    const file = join(folder, 'profile.yaml')
+    await writeFile(file, 'name: edge\n')
+    expect((await here('profile', 'set', '-f', file)).code).toBe(0)
+    for (const noun of ['profile', 'cluster']) {
+      const ran = await here(noun, 'remove', 'nosuch')
+      expect([ran.code, ran.out, ran.err]).toEqual([1, '', expect.stringContaining('nosuch')])
+      expect(ran.err).toContain(`${noun}-not-found`)
+    }
+    expect((await here('profile', 'remove', 'edge')).out).toBe('profile edge is removed.\n')
   })
   test('under two names at once are refused', async () => {
     const file = join(folder, 'profile.yaml')

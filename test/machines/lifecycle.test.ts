@@ -114,6 +114,22 @@ describe('enrolment', () => {
     await expect(world.machines.profiles.get('hello')).rejects.toMatchObject({ code: 'profile-not-found' })
     await expect(world.machines.profiles.remove('hello')).rejects.toMatchObject({ code: 'profile-not-found' })
   })
+
+  test('a slip in a name is told which one was meant', async () => {
+    await using world = await createWorld()
+    await world.machines.profiles.put(helloProfile)
+    await expect(world.machines.profiles.remove(`${helloProfile.name}o`)).rejects.toMatchObject({
+      code: 'profile-not-found',
+      message: expect.stringContaining(`did you mean '${helloProfile.name}'?`),
+    })
+    const { machine } = await sayHello(world, helloOf(A))
+    await world.machines.rename(machine.id, 'rack-seven', 'test')
+    for (const slip of ['rack-sevne', 'Rack-Seven'])
+      await expect(world.machines.forget(slip, 'test')).rejects.toMatchObject({
+        code: 'machine-not-found',
+        message: expect.stringContaining("did you mean 'rack-seven'?"),
+      })
+  })
 })
 
 describe('finding, naming, labelling', () => {
