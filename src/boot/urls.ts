@@ -26,6 +26,6 @@ export function isLinkLocal(address: string): boolean {
 }
 
 /** RFC 3986 §3.2.2: an IPv6 address stands in brackets. */
-function bracketed(host: string): string {
+export function bracketed(host: string): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
 }

@@ -14,7 +14,7 @@ export const status = z.object({
   planes: z.array(
     z.object({
       name: z.string().describe('firmware, tftp, dhcp, agent, admin'),
-      url: z.string(),
+      url: z.string().describe('One that can be opened, also where the plane listens on every address'),
       note: z.string().optional().describe('What is not as it should be; of dhcp, its mode'),
     }),
   ),

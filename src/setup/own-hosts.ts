@@ -1,5 +1,6 @@
 /** By which names or addresses machines may reach this server, as far as it knows itself. */
 import { networkInterfaces } from 'node:os'
+import { bracketed } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 
 const everyAddress = new Set(['0.0.0.0', '::'])
@@ -16,4 +17,17 @@ export function ownHosts({ advertise, firmware }: Pick<Config, 'advertise' | 'fi
   const outside = all.filter(({ internal, address }) => !internal && !address.startsWith('fe80'))
   const ofFamily = (wanted: string) => outside.filter(({ family }) => family === wanted)
   return [...ofFamily('IPv4'), ...ofFamily('IPv6')].map(({ address }) => address).slice(0, hostsMax)
+}
+
+/**
+ * A listener's host as one that a person or a program on another machine can open: 0.0.0.0 and :: are every address of this machine
+ * and no address to go to.
+ */
+export function openableHost(
+  host: string,
+  config: Pick<Config, 'advertise' | 'firmware'>,
+): { host: string; note?: string } {
+  if (!everyAddress.has(host)) return { host: bracketed(host) }
+  const [own = '127.0.0.1'] = ownHosts({ ...config, firmware: { ...config.firmware, host } })
+  return { host: bracketed(own), note: `listens on every address (${host})` }
 }

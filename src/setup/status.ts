@@ -11,6 +11,7 @@ import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
 import { hasAgent, type Missing } from './first-start.ts'
 import type { Ports } from './listeners.ts'
+import { openableHost } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
 
 export type StatusFacts = {
@@ -38,21 +39,21 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
       const { counts, databaseMissing } = await count(machines)
       const missing = [...databaseMissing, ...lacking(facts)]
       const { admin, agent, firmware, tftp } = config
+      const adminScheme = isLoopbackHost(admin.host) ? 'http' : 'https'
       const planes: Status['planes'] = [
-        { name: 'firmware', url: `http://${firmware.host}:${ports.firmware}` },
-        { name: 'agent', url: `https://${agent.host}:${ports.agent}` },
-        {
-          name: 'admin',
-          url: `${isLoopbackHost(admin.host) ? 'http' : 'https'}://${admin.host}:${ports.admin}`,
-        },
+        planeOf(config, 'firmware', { scheme: 'http', host: firmware.host, port: ports.firmware }),
+        planeOf(config, 'agent', { scheme: 'https', host: agent.host, port: ports.agent }),
+        planeOf(config, 'admin', { scheme: adminScheme, host: admin.host, port: ports.admin }),
       ]
-      if (ports.tftp !== undefined) {
-        const note =
-          ports.tftp === tftp.port
-            ? {}
-            : { note: `port ${tftp.port} was not permitted; PXE ROMs ask that one only` }
-        planes.push({ name: 'tftp', url: `tftp://${tftp.host}:${ports.tftp}`, ...note })
-      }
+      if (ports.tftp !== undefined)
+        planes.push(
+          planeOf(
+            config,
+            'tftp',
+            { scheme: 'tftp', host: tftp.host, port: ports.tftp },
+            tftpNote(tftp.port, ports.tftp),
+          ),
+        )
       if (ports.dhcp !== undefined) {
         const { addresses, server } = ports.dhcp
         const note = `${config.dhcp.mode === 'auto' ? 'auto, now ' : ''}${server.mode}`
@@ -80,6 +81,28 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
       }
     },
   }
+}
+
+function planeOf(
+  config: Config,
+  name: string,
+  where: { scheme: string; host: string; port: number },
+  trouble?: string,
+): Status['planes'][number] {
+  const { host, note: everywhere } = openableHost(where.host, config)
+  const note = [trouble, everywhere].filter((part) => part !== undefined).join('; ')
+  return {
+    name,
+    url: `${where.scheme}://${host}:${where.port}`,
+    ...(note === '' ? {} : { note }),
+  }
+}
+
+function tftpNote(wanted: number, port: number): string | undefined {
+  if (port === 69) return undefined
+  return wanted === 69
+    ? 'port 69 was not permitted; PXE ROMs ask that one only'
+    : 'PXE ROMs ask port 69 only (tftp.port)'
 }
 
 /** Asks the database, without which no machine boots. */

@@ -20,6 +20,8 @@ type Releases = Pick<StatusFacts['releases'], 'expired' | 'catalog' | 'repositor
 type Options = {
   releases?: Partial<Releases>
   missing?: ReturnType<StatusFacts['missing']>
+  config?: typeof config
+  tftp?: number
   count?: () => Promise<Record<string, number>>
 }
 
@@ -33,10 +35,10 @@ function server(options: Options) {
   return statusDeciders({
     version: '0.0.0',
     startedAt: new Date(0),
-    config,
+    config: options.config ?? config,
     paths: pathsOf(config),
     tls: { pin: 'sha256//x' },
-    ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: 69 },
+    ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: options.tftp ?? 69 },
     machines: { count: options.count ?? (async () => ({})) },
     releases,
     missing: () => options.missing ?? [],
@@ -76,5 +78,35 @@ describe('ready means that machines can boot', () => {
       throw new MusterError('database-failed', 'disk I/O error')
     }
     expect(await lackingOf({ count })).toEqual([false, ['database-failed']])
+  })
+})
+
+describe('the addresses of the planes', () => {
+  const planesOf = async (flags: Record<string, string>, tftp = 69) => {
+    const given = loadConfig({ env: {}, flags: { data: '/nonexistent', ...flags } }).config
+    const { planes } = await server({ config: given, tftp }).status()
+    return Object.fromEntries(planes.map(({ name, url, note }) => [name, [url, note]]))
+  }
+  test('can be opened, also where a plane listens on all', async () => {
+    const planes = await planesOf({ advertise: 'boot.example' })
+    expect(planes['firmware']).toEqual(['http://boot.example:8080', 'listens on every address (0.0.0.0)'])
+    for (const [url] of Object.values(await planesOf({ 'firmware.host': '::', 'tftp.host': '::' })))
+      expect(url).not.toMatch(/0\.0\.0\.0|\[?::\]?:\d/)
+  })
+  test('are those of the settings where a plane listens on one, in brackets where it is IPv6', async () => {
+    const planes = await planesOf({
+      'firmware.host': '2001:db8::7',
+      'tftp.host': '192.0.2.7',
+      advertise: 'x',
+    })
+    expect(planes['firmware']).toEqual(['http://[2001:db8::7]:8080', undefined])
+    expect(planes['tftp']).toEqual(['tftp://192.0.2.7:69', undefined])
+  })
+  test('of TFTP say whether port 69 was not permitted or not wanted', async () => {
+    const host = { 'tftp.host': '192.0.2.7' }
+    expect((await planesOf(host, 6969))['tftp']?.[1]).toContain('port 69 was not permitted')
+    expect((await planesOf({ ...host, 'tftp.port': '1069' }, 1069))['tftp']?.[1]).toBe(
+      'PXE ROMs ask port 69 only (tftp.port)',
+    )
   })
 })
