@@ -42,7 +42,7 @@ export function judgeTftp({ asked, missing, script }: TftpRead): Verdict {
   if (asked.port !== 69)
     return trouble(
       `TFTP is at port ${asked.port}, and PXE firmware knows no other than 69`,
-      'give the right to take port 69 and start again: docs/ports.md',
+      'take tftp.port out of the settings where it was chosen, else give the right to take port 69; then start again: docs/ports.md',
     )
   return ok(
     `autoexec.ipxe is read from ${where}, from this machine; a firewall on the way to others is not seen from here`,

@@ -10,6 +10,7 @@ import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fast
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { systemReason } from '../system-error.ts'
 import { createAccessCheck, type LocalSockets } from './admin-access.ts'
 import { type BlobDeciders, blobRoutes } from './admin-blobs.ts'
 import { type BootFileDeciders, bootFileRoutes } from './admin-boot-files.ts'
@@ -192,7 +193,7 @@ function toPlane(parts: {
       } catch (cause) {
         throw new MusterError(
           'listen-failed',
-          `The admin plane cannot listen on ${host} port ${port}: ${(cause as Error).message}. Set admin.host and admin.port to what is free.`,
+          `The admin plane cannot listen on ${host} port ${port}: ${systemReason(cause)}. Set admin.host and admin.port to what is free.`,
           { cause, details: { host, port } },
         )
       }

@@ -32,7 +32,7 @@ export function greeting(facts: Greeting): string[] {
       ? 'Commands: ./muster --help, on this machine; from others when admin.host lets them in.'
       : `Commands: ./muster --help, on this machine; from others by the API on port ${ports.admin}.`,
   ]
-  if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp))
+  if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp, config.tftp.port))
   const onlyHere = config.advertise === undefined && isLoopbackHost(host)
   if (onlyHere) lines.push(`Only this machine reaches it: firmware.host is ${config.firmware.host}.`)
   if (config.dhcp.mode !== 'off') lines.push(dhcpLine(config))
@@ -87,10 +87,16 @@ function dhcpLine({ dhcp }: Config): string {
   return `DHCP (${dhcp.mode}): ${does[dhcp.mode]}.`
 }
 
-function lowPortLines(port: number): string[] {
+/** @param chosen tftp.port: one other than 69 is a person's choice, and no right of a user would change it. */
+function lowPortLines(port: number, chosen: number): string[] {
+  if (chosen !== 69)
+    return [
+      '',
+      `PXE ROMs cannot use TFTP here: they ask port 69 only, and tftp.port is ${port}. Without tftp.port it is 69.`,
+    ]
   return [
     '',
-    `PXE ROMs cannot use TFTP here: they ask port 69, this user may take ${port} only. As root, then start again:`,
+    `PXE ROMs cannot use TFTP here: they ask port 69 only, which this user may not take; it is at ${port}. As root, then start again:`,
     '  sysctl net.ipv4.ip_unprivileged_port_start=69',
   ]
 }

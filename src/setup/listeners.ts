@@ -1,11 +1,8 @@
 /** The listeners: three planes and TFTP, opened in order; when one cannot be opened, those before it are closed again. */
-import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import type { Planner } from '../boot/decide.ts'
 import type { BootSource } from '../boot/source.ts'
 import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
-import { errorCodeOf, MusterError } from '../errors.ts'
 import type { AdminPlane } from '../http/admin.ts'
 import { type AgentDeciders, type Client, createAgentPlane } from '../http/agent.ts'
 import { createFirmwarePlane } from '../http/firmware.ts'
@@ -25,6 +22,7 @@ import { watchDhcp } from './dhcp-metrics.ts'
 import { toRefusalNote, toTransferNote } from './firmware-notes.ts'
 import { tftpLimitsOf } from './limits.ts'
 import { localAddressTo } from './local-address.ts'
+import { OpenPorts, openPlane, openTftp } from './open-ports.ts'
 import type { Paths } from './paths.ts'
 
 export type Ports = {
@@ -52,7 +50,7 @@ export type ListenOptions = {
   ports: Ports
 }
 
-/** @throws MusterError listen-failed, naming the key of the port. */
+/** @throws MusterError listen-failed, naming the key of each port that cannot be opened. */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const { boot, config, content, log, paths, ports, tls } = options
   await using stack = new AsyncDisposableStack()
@@ -70,22 +68,24 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const admin = stack.use(await options.createAdmin())
   admin.metrics.watch(firmware, 'firmware')
   admin.metrics.watch(agent, 'agent')
-  ports.firmware = await open(firmware, 'firmware', config.firmware)
-  ports.agent = await open(agent, 'agent', config.agent)
+  const opening = new OpenPorts()
+  ports.firmware = (await opening.try(() => openPlane(firmware, 'firmware', config.firmware))) ?? 0
+  ports.agent = (await opening.try(() => openPlane(agent, 'agent', config.agent))) ?? 0
 
   if (config.tftp.enabled) {
     const tftp = stack.use(await startTftp(options))
-    ports.tftp = await openTftp(tftp, config.tftp, log)
+    ports.tftp = await opening.try(() => openTftp(tftp, config.tftp, log))
   }
 
-  const dhcp = await openDhcp({ ...options, ...options.dhcp })
+  const dhcp = await opening.try(() => openDhcp({ ...options, ...options.dhcp }))
   if (dhcp !== undefined) {
     ports.dhcp = stack.use(dhcp)
     watchDhcp(admin.metrics.registry, dhcp)
   }
 
-  const { url } = await admin.listen({ ...config.admin, socketPath: paths.socket })
-  ports.admin = Number(new URL(url).port)
+  const place = await opening.try(() => admin.listen({ ...config.admin, socketPath: paths.socket }))
+  opening.check()
+  ports.admin = Number(new URL(place!.url).port)
 
   const opened = stack.move()
   return { ports, [Symbol.asyncDispose]: () => opened.disposeAsync() }
@@ -138,71 +138,4 @@ function startTftp(options: ListenOptions): Promise<TftpServer> {
       return boot.open(filename, { address: client.address, serverAddress, over: 'tftp' })
     },
   })
-}
-
-async function open(
-  app: FastifyInstance,
-  plane: 'firmware' | 'agent',
-  where: { host: string; port: number },
-): Promise<number> {
-  try {
-    await app.listen({ host: where.host, port: where.port })
-  } catch (cause) {
-    throw cannotListen(`The ${plane} plane`, `${plane}.port`, where, cause)
-  }
-  return (app.server.address() as AddressInfo).port
-}
-
-const unprivilegedTftpPort = 6969
-
-async function openTftp(tftp: TftpServer, where: { host: string; port: number }, log: Log): Promise<number> {
-  try {
-    return (await tftp.listen(where)).port
-  } catch (cause) {
-    if (where.port !== 69 || !isNotPermitted(cause)) throw cannotListen('TFTP', 'tftp.port', where, cause)
-    log.info({ port: unprivilegedTftpPort }, 'port 69 is not permitted to this user')
-  }
-  try {
-    return (await tftp.listen({ ...where, port: unprivilegedTftpPort })).port
-  } catch (cause) {
-    throw cannotListen('TFTP', 'tftp.port', { ...where, port: unprivilegedTftpPort }, cause)
-  }
-}
-
-function isNotPermitted(error: unknown): boolean {
-  const systemCode = (value: unknown) => (value as { code?: string } | undefined)?.code
-  return (
-    systemCode(error) === 'EACCES' ||
-    (errorCodeOf(error) === 'listen-failed' && systemCode((error as Error).cause) === 'EACCES')
-  )
-}
-
-function cannotListen(
-  what: string,
-  key: string,
-  where: { host: string; port: number },
-  cause: unknown,
-): MusterError {
-  const inner = cause instanceof MusterError && cause.cause !== undefined ? cause.cause : cause
-  const { code } = inner as { code?: string }
-  const why =
-    code === 'EADDRINUSE'
-      ? 'another program has it'
-      : code === 'EACCES'
-        ? 'this user may not take it'
-        : code === 'EADDRNOTAVAIL'
-          ? 'this machine does not have that address'
-          : (inner as Error).message
-  const wayOut =
-    code === 'EADDRNOTAVAIL'
-      ? `Name one that it has by ${key.replace(/\.port$/, '.host')}.`
-      : `Choose another one by ${key}, or stop the other program.`
-  return new MusterError(
-    'listen-failed',
-    `${what} cannot listen on ${where.host} port ${where.port}: ${why}. ${wayOut}`,
-    {
-      cause,
-      details: { key, ...where },
-    },
-  )
 }

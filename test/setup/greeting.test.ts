@@ -32,6 +32,12 @@ describe('what a start prints', () => {
     expect(text).toContain('PXE ROMs')
     expect(text).toContain('sysctl net.ipv4.ip_unprivileged_port_start=69')
   })
+  test('with a port for TFTP that was chosen, the choice is named, and no right that nobody lacks', () => {
+    const chosen = loadConfig({ env: {}, flags: { 'tftp.port': '1069' } }).config
+    const text = textOf({ config: chosen, ports: { ...facts.ports, tftp: 1069 } })
+    expect(text).toContain('tftp.port is 1069')
+    expect(text).not.toMatch(/may (not )?take|sysctl/)
+  })
   test('the token is shown at the start that made it, and at no other', () => {
     expect(textOf({ newToken: 'muster_x' })).toContain('  muster_x\n')
     expect(textOf({ newToken: undefined })).not.toContain('muster_')

@@ -1,6 +1,7 @@
 /** What keeps a server from starting is said in one sentence that names the setting, with an exit code and no stack trace. */
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -67,6 +68,24 @@ describe('a port that another program has', () => {
     other.close()
   })
 
+  test('is not the only one that is told: all at once, each with its setting', async () => {
+    const others = [createServer().listen(0, '127.0.0.1'), createServer().listen(0, '127.0.0.1')]
+    const ports = await Promise.all(
+      others.map(async (other) => {
+        await once(other, 'listening')
+        return String((other.address() as AddressInfo).port)
+      }),
+    )
+    const ended = await start({
+      'firmware.port': ports[0]!,
+      'admin.port': ports[1]!,
+      'agent.host': '192.0.2.99',
+    })
+    for (const other of others) other.close()
+    expectSentence(ended, { code: 'listen-failed', says: /^muster: 3 ports cannot be opened:$/m })
+    for (const key of ['firmware.port', 'admin.port', 'agent.host']) expect(ended.err).toContain(key)
+  })
+
   test('as an address that this machine does not have', async () => {
     expectSentence(await start({ 'firmware.host': '192.0.2.99' }), {
       code: 'listen-failed',
@@ -74,6 +93,32 @@ describe('a port that another program has', () => {
     })
   })
 })
+
+test.skipIf(process.getuid?.() !== 0 || !lowPortsAreRoots())(
+  'a port that this user may not take is not said to be taken',
+  async () => {
+    const data = join(folder, 'data')
+    await chmod(folder, 0o777)
+    const low = {
+      'firmware.port': '80',
+      'tftp.enabled': 'true',
+      'tftp.host': '127.0.0.1',
+      'tftp.port': '70',
+      data,
+    }
+    const { err } = await start(low, { uid: 65_534 })
+    // A container may let everybody take every port.
+    if (err === '') return
+    expect(err).toMatch(/firmware plane cannot listen on \S+ port 80: this user may take no port below 1024/)
+    expect(err).toMatch(/TFTP cannot listen on \S+ port 70: this user may take no port below 1024/)
+    expect(err).not.toContain('other program')
+  },
+)
+
+/** A container may let everybody take every port. */
+function lowPortsAreRoots(): boolean {
+  return readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8').trim() === '1024'
+}
 
 describe('a data folder', () => {
   test.skipIf(process.getuid?.() !== 0)('that belongs to another user', async () => {
