@@ -9,6 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { connect as connectTls } from 'node:tls'
 import { type ErrorCode, errorCodes, MusterError } from '../errors.ts'
 import { withShortPath } from '../http/admin-socket.ts'
+import { planeHeader } from '../http/answer-error.ts'
 import { pinOf } from '../http/public-key-pin.ts'
 import { unreachable } from './unreachable.ts'
 
@@ -77,7 +78,7 @@ export function createApiClient(target: ApiTarget): ApiClient {
     const response = await send(target, request)
     const status = response.statusCode ?? 0
     if (status >= 200 && status < 300) return response
-    throw toError(status, await readAll(response))
+    throw otherPlane(target, response) ?? toError(status, await readAll(response))
   }
 }
 
@@ -157,6 +158,18 @@ function connected<S extends Socket>(socket: S, event: 'connect' | 'secureConnec
       resolve(socket)
     })
   })
+}
+
+/** The firmware's and the agents' ports answer too, and have none of this. */
+function otherPlane(target: ApiTarget, response: IncomingMessage): MusterError | undefined {
+  const plane = response.headers[planeHeader]
+  if (target.kind === 'socket' || (plane !== 'firmware' && plane !== 'agent')) return undefined
+  response.resume()
+  return new MusterError(
+    'server-unreachable',
+    `What answers at ${target.url.origin} is the ${plane} plane of a Muster, which is for machines. Commands go to its admin plane, which has a port of its own: ` +
+      "admin.port, 9443 where nobody set it; 'muster status' on that machine shows it.",
+  )
 }
 
 /** The server's problem+json as the error it was; what is no such answer comes from something else on that port. */

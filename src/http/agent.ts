@@ -18,7 +18,7 @@ import type { SessionRequest } from '../machines/session.ts'
 import { type EventsRequest, eventsRequest, type ReportRequest, reportRequest } from '../protocol/events.ts'
 import { type HelloReply, type HelloRequest, helloRequest } from '../protocol/hello.ts'
 import type { PlanReply } from '../protocol/plan.ts'
-import { answerError } from './answer-error.ts'
+import { answerError, planeHeader } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
 import { answerOneByOne } from './pipelining.ts'
 import type { TlsIdentity } from './tls.ts'
@@ -64,9 +64,16 @@ export async function createAgentPlane(options: {
   }) as unknown as FastifyInstance
   shareConnections(app.server, limits.connectionsMax)
   answerOneByOne(app.server)
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
+  app.setErrorHandler((error, request, reply) =>
+    answerError(error, request, reply.header(planeHeader, 'agent'), log),
+  )
   app.setNotFoundHandler((request, reply) =>
-    answerError(new MusterError('file-not-found', 'There is nothing here.'), request, reply, log),
+    answerError(
+      new MusterError('file-not-found', 'There is nothing here.'),
+      request,
+      reply.header(planeHeader, 'agent'),
+      log,
+    ),
   )
   // The exact bytes are what is hashed and signed; they are parsed once, after that.
   app.removeAllContentTypeParsers()

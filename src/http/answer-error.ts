@@ -55,6 +55,9 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   'key-not-found': 422,
 }
 
+/** Which plane an error comes from, for a command line that was given the port of another one. */
+export const planeHeader = 'muster-plane'
+
 export function answerError(
   error: unknown,
   request: FastifyRequest,

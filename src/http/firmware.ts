@@ -20,7 +20,7 @@ import type { BootClient, BootSource } from '../boot/source.ts'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { answerError } from './answer-error.ts'
+import { answerError, planeHeader } from './answer-error.ts'
 import { shareConnections } from './connections.ts'
 import { ResponseInTitleCase } from './field-names.ts'
 import { answerOneByOne } from './pipelining.ts'
@@ -60,12 +60,14 @@ export function createFirmwarePlane(options: {
   })
   shareConnections(app.server, limits.connectionsMax)
   answerOneByOne(app.server)
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
+  app.setErrorHandler((error, request, reply) =>
+    answerError(error, request, reply.header(planeHeader, 'firmware'), log),
+  )
   app.setNotFoundHandler((request, reply) =>
     answerError(
       new MusterError('file-not-found', `There is nothing at ${request.url.slice(0, 128)}.`),
       request,
-      reply,
+      reply.header(planeHeader, 'firmware'),
       log,
     ),
   )
