@@ -27,6 +27,8 @@ export function createLog(
         sync: true,
         ignore: 'pid,hostname',
         translateTime: 'HH:MM:ss',
+        // One line for one thing that happened: versions and lists would be a line each.
+        singleLine: true,
       }) as DestinationStream)
     : pino.destination({ dest: 2, sync: false })
   return pino(base, destination)

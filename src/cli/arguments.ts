@@ -3,6 +3,7 @@ import { InvalidArgumentError } from 'commander'
 import { didYouMean } from '../nearest.ts'
 import { agentPlaneUrl, publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
+import { parseTargetName, type TargetName } from '../protocol/release-rules.ts'
 
 export function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
   return (text) => {
@@ -45,6 +46,31 @@ export type ReleaseName = { image: string; version: string }
 
 export function releaseName(text: string): ReleaseName {
   const [image, version, ...rest] = text.split('/')
-  if (image && version && rest.length === 0) return { image, version }
-  throw new InvalidArgumentError('It is <image>/<version>, as in edge-os/1.4.2.')
+  if (!image || !version || rest.length > 0)
+    throw new InvalidArgumentError('It is <image>/<version>, as in edge-os/1.4.2.')
+  if (!isTarget(`${image}/0/amd64`, 'release'))
+    throw new InvalidArgumentError(
+      `The image may have at most 64 of a-z, 0-9 and . _ -, beginning with a letter or digit; '${image}' is not of those.`,
+    )
+  if (!isTarget(`${image}/${version}/amd64`, 'release'))
+    throw new InvalidArgumentError(
+      `The version may have at most 64 of A-Z, a-z, 0-9 and . _ -, beginning with a letter or digit, and not be 'channel'; '${version}' is not of those.`,
+    )
+  return { image, version }
+}
+
+export function channelName(text: string): string {
+  if (isTarget(`x/channel/${text}`, 'channel')) return text
+  throw new InvalidArgumentError(
+    'It may have at most 64 of a-z, 0-9 and . _ -, beginning with a letter or digit, as in stable.',
+  )
+}
+
+/** Whether machines would take a target of that name. */
+function isTarget(path: string, kind: TargetName['kind']): boolean {
+  try {
+    return parseTargetName(path).kind === kind
+  } catch {
+    return false
+  }
 }

@@ -8,10 +8,11 @@ import { openLayout } from '../oci/layout.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { ImageName, ImageSource } from '../oci/source.ts'
 import type { Arch } from '../protocol/identifiers.ts'
+import type { Published } from '../releases/publish-here.ts'
 import { publishThere } from '../releases/publish-there.ts'
 import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
-import { anArch, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
+import { anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
 import { readGiven } from './given-file.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
@@ -50,7 +51,7 @@ export function addImages(program: Command, context: Context): void {
     .argument('<source>', 'an OCI layout folder (folder or folder:tag), or a registry reference')
     .description('sign a release with your key and publish it')
     .requiredOption('--as <image/version>', 'what it is called here, as in edge-os/1.4.2', releaseName)
-    .option('--channel <channel>', 'channel that names it from now on', 'stable')
+    .option('--channel <channel>', 'channel that names it from now on', channelName, 'stable')
     .option('--no-channel', 'no channel names it yet')
     .option('--key <file>', "the targets key (default: the server's own, keys/<repository>/targets.pem)")
     .option('--root <file>', "the repository's root.json, from a road you trust (default: the data folder's)")
@@ -141,14 +142,21 @@ async function publish(context: Context, source: string, options: PublishOptions
   })
   progress.end()
   rememberTargetsVersion(keyFile, repository, published.targetsVersion, context.output().note)
-  const channel = options.channel === false ? '' : ` and on channel ${options.channel}`
   print(context.output(), published, () =>
     [
       ...published.releases.map(({ path, digest }) => `${path}  ${digest}\n`),
-      `published in targets version ${published.targetsVersion}${channel}.\n`,
+      publishedText(published, options),
     ].join(''),
   )
   for (const notice of published.notices) context.output().note(`note: ${notice}\n`)
+}
+
+function publishedText({ changed, targetsVersion }: Published, { channel }: PublishOptions): string {
+  if (changed === 'nothing')
+    return `was published before, just so; nothing changed (targets version ${targetsVersion}).\n`
+  if (changed === 'channel')
+    return `was published before; channel ${channel} changed, in targets version ${targetsVersion}.\n`
+  return `published in targets version ${targetsVersion}${channel === false ? '' : ` and on channel ${channel}`}.\n`
 }
 
 /** A folder when there is one of that name, and otherwise a reference: `./os` can only be a folder. */

@@ -3,7 +3,7 @@ import { MusterError } from '../errors.ts'
 import { contentOf } from '../oci/manifest.ts'
 import type { ImageName, ImageSource, ResolvedManifest } from '../oci/source.ts'
 import type { Arch } from '../protocol/identifiers.ts'
-import { defaultChannel, releasePath } from '../protocol/release-rules.ts'
+import { defaultChannel, parseTargetName, releasePath } from '../protocol/release-rules.ts'
 import type { ReleaseCustom } from '../protocol/target.ts'
 import { expiresIn } from '../signing/expiry.ts'
 import { requireKey } from '../signing/keys.ts'
@@ -41,6 +41,15 @@ export type Published = {
   /** Version of targets.json that holds it. */
   targetsVersion: number
   notices: string[]
+  /** What is in targets.json that was not; `nothing` where the same was published before. */
+  changed: 'nothing' | 'channel' | 'release'
+}
+
+/** Of the target entries that are added. */
+export function changedBy(targets: Readonly<Record<string, unknown>>): Published['changed'] {
+  const names = Object.keys(targets).map((path) => parseTargetName(path))
+  if (names.some(({ kind }) => kind === 'release')) return 'release'
+  return names.length === 0 ? 'nothing' : 'channel'
 }
 
 /** What publishing needs of the façade. */
@@ -74,7 +83,12 @@ export async function publishRelease(publisher: Publisher, request: PublishReque
     path: releasePath({ image, version, arch }),
     digest: descriptor.digest,
   }))
-  return { releases, targetsVersion: after.trusted.versions.targets, notices: additions.notices }
+  return {
+    releases,
+    targetsVersion: after.trusted.versions.targets,
+    notices: additions.notices,
+    changed: changedBy(additions.targets),
+  }
 }
 
 /**
@@ -102,6 +116,7 @@ export async function setChannel(publisher: Publisher, request: ChannelRequest):
     releases: releases.map(({ path, manifest }) => ({ path, digest: manifest.digest })),
     targetsVersion: after.trusted.versions.targets,
     notices: [],
+    changed: changedBy(additions.targets),
   }
 }
 

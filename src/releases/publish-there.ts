@@ -12,7 +12,13 @@ import { type SignedOf, validateMetadata } from '../tuf/validate.ts'
 import type { VerifiedTarget } from '../tuf/verify.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
 import { signNextTargets } from './publish.ts'
-import { additionsOf, type Published, type PublishRequest, resolveManifests } from './publish-here.ts'
+import {
+  additionsOf,
+  changedBy,
+  type Published,
+  type PublishRequest,
+  resolveManifests,
+} from './publish-here.ts'
 import { type Crypto, verifyRepository } from './verify-repository.ts'
 
 /** What the publisher needs of a server: the admin plane's API, or the rooms themselves. */
@@ -69,6 +75,7 @@ export async function publishThere(options: PublishThere): Promise<Published> {
       digest: descriptor.digest,
     })),
     notices: additions.notices,
+    changed: changedBy(additions.targets),
   }
   if (Object.keys(additions.targets).length === 0) return { ...published, targetsVersion: current.version }
   if (additions.document !== undefined) await upload(server.sink, additions.document)

@@ -91,7 +91,7 @@ export async function createStore(options: {
     }
     admissions.set(manifest.digest, next)
     index(next)
-    log.info({ repository, path, manifest: manifest.digest }, 'admitted')
+    log.debug({ repository, path, manifest: manifest.digest }, 'admitted')
   }
 
   return {

@@ -103,8 +103,18 @@ describe('muster image publish', () => {
     const path = await layout('os', 'one')
     const publish = () => here('image', 'publish', `${path}:1`, '--as', 'edge-os/1.0.0')
     expect((await publish()).err).toMatch(/^note: .*any hardware/)
-    expect((await publish()).out).toContain('targets version 2')
+    expect((await publish()).out).toMatch(
+      /was published before, just so; nothing changed \(targets version 2\)\.\n$/,
+    )
     expect(site.releases.catalog().trusted.versions.targets).toBe(2)
+  })
+  test('again on another channel says that the channel changed, and not that the release is new', async () => {
+    const path = await layout('os', 'one')
+    await here('image', 'publish', path, '--as', 'edge-os/1.0.0')
+    const ran = await here('image', 'publish', path, '--as', 'edge-os/1.0.0', '--channel', 'canary')
+    expect(ran.out).toContain('was published before; channel canary changed, in targets version 3.')
+    const json = await here('image', 'publish', path, '--as', 'edge-os/1.0.0', '--json')
+    expect(JSON.parse(json.out)).toMatchObject({ changed: 'nothing', targetsVersion: 3 })
   })
   test('raises the floor, below which nothing boots any more', async () => {
     await here('image', 'publish', await layout('one', 'one'), '--as', 'edge-os/1.0.0')
