@@ -53,7 +53,10 @@ export function addAgent(program: Command, context: Context): void {
     )
     .option('--root <file>', "root.json that the agent trusts (default: the newest of the data folder's)")
     .requiredOption('--out <folder>', 'where kernel and initramfs go')
-    .option('--server <url,…>', 'agent planes tried in order; without it the kernel command line names one')
+    .option(
+      '--server <url,…>',
+      'agent planes tried in order; without it the kernel command line has to name one, as boot scripts do',
+    )
     .option(
       '--origin <origin>',
       `how it will reach the machine: ${agentOrigin.options.join(', ')}`,
@@ -131,6 +134,8 @@ async function build(
     policy: { ...policy, ...floorOf(trust) },
   })
   checkSettings(settings)
+  const { servers } = settings
+  if (origin !== 'network' && servers.length === 0) trust.notes.push(...noServerNotes(config.image.arguments))
   const built = await buildAgent({
     arch,
     hardware,
@@ -149,6 +154,15 @@ async function build(
     builtText(built),
   )
   for (const note of notes) context.output().note(`${note}\n`)
+}
+
+/** A boot script gives the server to an agent that comes over the network; from flash or a stick nothing does. */
+function noServerNotes(commandLine: readonly string[]): string[] {
+  if (commandLine.some((argument) => argument.startsWith('muster.server='))) return []
+  return [
+    'warning: this agent names no server, and does not find one by DHCP. Build it with --server https://<host>:8443, or let what starts it put ' +
+      'muster.server=https://<host>:8443 on its kernel command line; agent.efi has its command line inside and needs --server.',
+  ]
 }
 
 const floorOf = ({ minTargetsVersion }: AgentTrust) =>

@@ -67,7 +67,7 @@ export function addMachines(program: Command, context: Context): void {
   machine
     .command('label')
     .argument('<machine>', which)
-    .argument('<label...>', 'name=value sets a label, name- takes it away', collectLabel)
+    .argument('<label...>', 'name=value sets a label (name= an empty one), name- takes it away', collectLabel)
     .description('set or remove labels, which profiles select by')
     .action(async (name: string, labels: Record<string, string | null>) => {
       const changed = await call<MachineView>('PATCH', name, undefined, { labels })
@@ -195,6 +195,7 @@ function collectLabel(
   if (at > 0) return { ...before, [change.slice(0, at)]: change.slice(at + 1) }
   if (at === -1 && change.length > 1 && change.endsWith('-'))
     return { ...before, [change.slice(0, -1)]: null }
+  if (at === 0) throw new InvalidArgumentError(`'${change}' has no name before the '='.`)
   throw new InvalidArgumentError('A label is set by name=value and taken away by name-.')
 }
 

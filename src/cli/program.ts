@@ -1,12 +1,13 @@
 /** The grammar of the command line: `muster <noun> <verb>`. One file per noun; this one only puts them together. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { addAgent } from './agent.ts'
 import { oneOf, pinList } from './arguments.ts'
 import { addBootFiles } from './boot-files.ts'
 import { addBoots } from './boots.ts'
 import { addClusters } from './clusters.ts'
+import { MusterCommand } from './command.ts'
 import { addConfig } from './config.ts'
 import { type Context, createContext, type World } from './context.ts'
 import { addDhcp } from './dhcp.ts'
@@ -14,6 +15,7 @@ import { addDoctor } from './doctor.ts'
 import { addEvents } from './events.ts'
 import { describeError, exitCodeOf, exitCodes } from './exit-code.ts'
 import { addExplain } from './explain.ts'
+import { addHelp } from './help.ts'
 import { addImages } from './images.ts'
 import { addMachines } from './machines.ts'
 import { addProfiles } from './profiles.ts'
@@ -41,7 +43,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
 }
 
 export function createProgram(world: World): Command {
-  const program = new Command('muster')
+  const program = new MusterCommand('muster')
   const context = createContext(program, world)
   program
     .description('Netboots machines into operating systems they can prove they should run.')
@@ -64,7 +66,7 @@ export function createProgram(world: World): Command {
     ['What they boot and join:', addProfiles, addClusters],
     ['Releases:', addImages, addTuf, addAgent],
     ['Trouble:', addDoctor, addDhcp],
-    ['Help:', addExplain],
+    ['Help:', addExplain, addHelp],
   ]
   for (const [heading, ...adders] of groups) {
     program.commandsGroup(heading)

@@ -152,12 +152,26 @@ describe('muster agent build', () => {
   test('leaves a floor of the policy as it is, and warns where nothing published reaches it', async () => {
     const policy = join(folder, 'floor.yaml')
     writeFileSync(policy, 'minTargetsVersion: 1')
-    const low = await complete('--data', site.data, '--origin', 'flash', '--policy', policy)
+    const server = ['--server', 'https://192.0.2.1:8443']
+    const low = await complete('--data', site.data, '--origin', 'flash', '--policy', policy, ...server)
     expect(low.config.policy).toMatchObject({ minTargetsVersion: 1 })
     expect(low.err).not.toContain('warning')
     writeFileSync(policy, 'minTargetsVersion: 999')
     const high = await complete('--data', site.data, '--origin', 'flash', '--policy', policy)
     expect(high.err).toMatch(/warning: the policy's minTargetsVersion is 999.*boots nothing/)
+  })
+
+  test('warns of an agent for flash that names no server: nothing else names one to it', async () => {
+    const flash = ['--data', site.data, '--origin', 'flash']
+    const silent = 'this agent names no server, and does not find one by DHCP'
+    expect((await complete(...flash)).err).toContain(silent)
+    for (const named of [
+      ['--server', 'https://192.0.2.1:8443'],
+      ['--set', 'image.arguments=muster.server=https://192.0.2.1:8443'],
+    ])
+      expect((await complete(...flash, ...named)).err).not.toContain(silent)
+    // Over the network the boot script names it.
+    expect((await complete('--data', site.data)).err).not.toContain(silent)
   })
 
   test("warns about another repository's root: nothing here says how new its targets are", async () => {

@@ -1,12 +1,17 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { describeError } from '../../src/cli/exit-code.ts'
+import { loadConfig } from '../../src/config/load.ts'
 import { type errorCodes, MusterError } from '../../src/errors.ts'
+import { createFirmwarePlane } from '../../src/http/firmware.ts'
 import { loadTlsIdentity } from '../../src/http/tls.ts'
+import { silentLog } from '../../src/log.ts'
 import { aBoot, aMachine, createWorld, type World } from '../http/admin-world.ts'
 import { muster } from './command-line.ts'
 
@@ -63,6 +68,10 @@ describe('exit codes', () => {
       ],
       ['config', '--set', 'x'],
       ['image', 'publish', 'x', '--as', 'x'],
+      ['image', 'publish', 'x', '--as', 'A B/1'],
+      ['image', 'publish', 'x', '--as', 'a/1 2'],
+      ['image', 'publish', 'x', '--as', 'a/channel'],
+      ['image', 'publish', 'x', '--as', 'a/1', '--channel', 'X Y'],
     ]) {
       const ran = await muster(argv)
       expect([ran.code, ran.out], argv.join(' ')).toEqual([2, ''])
@@ -73,6 +82,10 @@ describe('exit codes', () => {
       "It is one of discovered, approved, quarantined, retired; did you mean 'approved'?",
     )
     expect((await muster(['machine', 'label', 'rack-1', 'nonsense'])).err).toContain('name=value')
+  })
+  test('2 for a name that no release can have, with the characters that it may have', async () => {
+    const { err } = await muster(['image', 'publish', 'x', '--as', 'A B/1'])
+    expect(err).toContain("a-z, 0-9 and . _ -, beginning with a letter or digit; 'A B' is not")
   })
   test('69 when no server answers, with what to do', async () => {
     const ran = await muster(['machines', '--data', folder])
@@ -149,7 +162,82 @@ describe('reaching the server by the wrong scheme', () => {
   })
 })
 
+describe('reaching something else by --url', () => {
+  const at = (url: string, ...more: string[]) => muster(['machines', '--url', url, '--token', 'x', ...more])
+
+  test('the firmware plane says that it is that, and where the admin plane is', async () => {
+    const app = createFirmwarePlane({
+      limits: loadConfig({ env: {} }).config.firmware,
+      deciders: {} as never,
+      ociPull: async () => {},
+      log: silentLog,
+    })
+    const url = await app.listen({ host: '127.0.0.1', port: 0 })
+    const read = await at(url)
+    const put = await muster(['token', 'new', '--url', url, '--token', 'x'])
+    await app.close()
+    for (const ran of [read, put]) {
+      expect([ran.code, ran.out]).toEqual([69, ''])
+      expect(ran.err).toMatch(/is the firmware plane of a Muster.*admin\.port, 9443/s)
+    }
+  })
+
+  test('what hangs up may speak TLS, or may be stopping: neither is said for certain', async () => {
+    const rude = createServer((socket) => socket.once('data', () => socket.resetAndDestroy()))
+    rude.listen(0, '127.0.0.1')
+    await once(rude, 'listening')
+    const { port } = rude.address() as AddressInfo
+    const ran = await at(`http://127.0.0.1:${port}`)
+    rude.close()
+    expect(ran.code).toBe(69)
+    expect(ran.err).toMatch(/broke the connection off.*may be it: say --url https.*Otherwise/s)
+  })
+
+  test('where nothing listens no word of Node is shown', async () => {
+    const ran = await at('http://127.0.0.1:1')
+    expect([ran.code, ran.err]).toEqual([69, expect.stringContaining('nothing listens there')])
+    expect(ran.err).not.toContain('ECONNREFUSED')
+  })
+})
+
+describe('what a command line lacks', () => {
+  test('is named whole, and not one thing a try', async () => {
+    for (const [argv, names] of [
+      [
+        ['agent', 'build'],
+        ['--arch', '--hardware', '--out'],
+      ],
+      [
+        ['image', 'publish'],
+        ['<source>', '--as'],
+      ],
+      [
+        ['image', 'sign'],
+        ['<kernel>', '--sign', '--cert', '--out'],
+      ],
+      [
+        ['agent', 'boot-image', '--out', 'x'],
+        ['--agent', '--firmware'],
+      ],
+      [['profile', 'set'], ['--file']],
+    ] as const) {
+      const ran = await muster([...argv])
+      expect([ran.code, ran.out], argv.join(' ')).toEqual([2, ''])
+      for (const name of names) expect(ran.err.split('\n')[0], argv.join(' ')).toContain(name)
+    }
+    expect((await muster(['agent', 'boot-image', '--out', 'x'])).err).not.toContain('--out')
+  })
+})
+
 describe('help', () => {
+  test("is what 'help' before the command says too", async () => {
+    for (const words of [[], ['machines'], ['machine', 'approve'], ['agent', 'build']])
+      expect(await muster(['help', ...words])).toEqual(await muster([...words, '--help']))
+    const slip = await muster(['help', 'machnies'])
+    expect([slip.code, slip.err]).toEqual([2, expect.stringContaining("did you mean 'machines'?")])
+    expect((await muster(['help', 'machines', 'x'])).code).toBe(2)
+  })
+
   test('of the program names the options of every command, and that of a command only points there', async () => {
     const whole = (await muster(['--help'])).out
     for (const option of [
@@ -233,6 +321,12 @@ describe('machines', () => {
     // As long as the machines room and a profile's selector take them.
     expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(256)}`)).code).toBe(0)
     expect((await here('machine', 'label', 'rack-1', `note=${'x'.repeat(257)}`)).code).toBe(1)
+  })
+  test('may have labels with an empty value, as in Kubernetes, and none without a name', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect((await here('machine', 'label', 'rack-1', 'rack=', 'site-')).out).toBe('rack-1: rack=\n')
+    const nameless = await here('machine', 'label', 'rack-1', '=x')
+    expect([nameless.code, nameless.err]).toEqual([2, expect.stringContaining("'=x' has no name")])
   })
   test('say so when they are given files that nobody signed', async () => {
     world.machines.set(rack1.id, { ...rack1, unverified: 'memtest' })
