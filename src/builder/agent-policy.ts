@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { documentProblem } from '../document-problem.ts'
 import { MusterError } from '../errors.ts'
 import { type AgentPolicy, agentPolicy } from '../protocol/agent-config.ts'
 import { systemReason } from '../system-error.ts'
@@ -19,9 +20,7 @@ export const agentPolicyFile = z
 export function parseAgentPolicy(value: unknown, name: string): Partial<AgentPolicy> {
   const result = agentPolicyFile.safeParse(value)
   if (result.success) return result.data as Partial<AgentPolicy>
-  const problems = result.error.issues.map(
-    ({ path, message }) => `${path.map(String).join('.') || 'the file'}: ${message}`,
-  )
+  const problems = result.error.issues.map((issue) => documentProblem(issue, value, 'the file'))
   throw new MusterError(
     'agent-config-invalid',
     `The agent policy ${name} has ${problems.length === 1 ? 'a mistake' : `${problems.length} mistakes`}:\n` +

@@ -14,6 +14,7 @@ import type { ImageSigner } from '../builder/authenticode.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import { refreshLock } from '../builder/refresh.ts'
 import { agentArgumentsOf } from '../config/agent-arguments.ts'
+import { documentProblem } from '../document-problem.ts'
 import { MusterError } from '../errors.ts'
 import { agentConfig as agentConfigSchema } from '../protocol/agent-config.ts'
 import { type AgentOrigin, type Arch, agentOrigin, arch as archSchema } from '../protocol/identifiers.ts'
@@ -191,6 +192,6 @@ function checkSettings(settings: unknown): void {
   if (issue === undefined) return
   throw new MusterError(
     'agent-config-invalid',
-    `The agent would refuse its configuration at '${issue.path.join('.')}': ${issue.message}.`,
+    `The agent would refuse its configuration: ${documentProblem(issue, settings, 'configuration')}.`,
   )
 }

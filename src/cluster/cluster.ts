@@ -1,5 +1,6 @@
 /** What machines join. One file per kind; `static` is the first: files that are rendered for each machine. */
 import { z } from 'zod'
+import { documentProblem } from '../document-problem.ts'
 import { MusterError } from '../errors.ts'
 import type { Labels } from '../machines/records.ts'
 import type { PlanFile } from '../protocol/plan.ts'
@@ -20,9 +21,7 @@ export function parseCluster(value: unknown): Cluster {
   const name = typeof given === 'string' ? ` '${given.slice(0, 80)}'` : ''
   const result = clusterSchema.safeParse(value)
   if (!result.success) {
-    const problems = result.error.issues.map(
-      (issue) => `${issue.path.join('.') || 'cluster'}: ${issue.message}`,
-    )
+    const problems = result.error.issues.map((issue) => documentProblem(issue, value, 'cluster'))
     throw new MusterError('cluster-invalid', `the cluster${name} is not valid: ${problems.join('; ')}`, {
       details: { problems },
     })

@@ -7,6 +7,7 @@
  * alphabet, would be an answer that nobody gave.
  */
 import { z } from 'zod'
+import { documentProblem } from '../document-problem.ts'
 import { MusterError } from '../errors.ts'
 import { arch } from '../protocol/identifiers.ts'
 import { argumentProblem, planLimits } from '../protocol/plan.ts'
@@ -139,11 +140,7 @@ export type ProfileInput = z.input<typeof profileSchema>
 export function parseProfile(value: unknown): Profile {
   const result = profileSchema.safeParse(value)
   if (result.success) return result.data
-  const problems = result.error.issues.map((issue) => {
-    // "One value or a list": the first of the two says what is wrong with the value.
-    const message = issue.code === 'invalid_union' ? issue.errors[0]?.[0]?.message : issue.message
-    return `${issue.path.join('.') || 'profile'}: ${message ?? issue.message}`
-  })
+  const problems = result.error.issues.map((issue) => documentProblem(issue, value, 'profile'))
   const given = (value as { name?: unknown } | null)?.name
   const name = typeof given === 'string' ? ` '${given.slice(0, 80)}'` : ''
   throw new MusterError('profile-invalid', `the profile${name} is not valid: ${problems.join('; ')}`, {

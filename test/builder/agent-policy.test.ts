@@ -41,8 +41,8 @@ describe('the policy file of an agent', () => {
       'minReleaseCounters.edge',
       'onFailure.attempts',
       'onFailure.fallback',
-      '"often"',
-      '"maxImageByte"',
+      "'often'",
+      "'maxImageByte'",
     ])
       expect(failed).toThrow(
         expect.objectContaining({ code: 'agent-config-invalid', message: expect.stringContaining(part) }),

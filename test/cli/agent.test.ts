@@ -192,12 +192,12 @@ describe('muster agent build', () => {
     expect((await run('--policy', flag!)).given?.policy).toEqual({ staleSeconds: 60 })
     expect((await run('--set', `agentPolicy=${setting}`)).given?.policy).toEqual({ staleSeconds: 30 })
     const refused = await run('--policy', wrong!)
-    expect([refused.code, refused.err]).toEqual([78, expect.stringContaining('"staleSecond"')])
+    expect([refused.code, refused.err]).toEqual([78, expect.stringContaining("'staleSecond'")])
   })
 
   test('refuses a server that no agent would ask', async () => {
     const ran = await complete('--data', site.data, '--server', 'http://192.0.2.1:8080')
-    expectRefused(ran, 'agent-config-invalid', 78, /'servers\.0'.*https:\/\/host:port/)
+    expectRefused(ran, 'agent-config-invalid', 78, /servers\.0: .*https:\/\/host:port/)
   })
 
   test('takes the servers and the keys of several, with commas', async () => {
@@ -253,5 +253,5 @@ test('muster serve does not start with an agent policy that has mistakes', async
       },
     },
   })
-  expect([ran.code, ran.err, started]).toEqual([78, expect.stringContaining('"target"'), false])
+  expect([ran.code, ran.err, started]).toEqual([78, expect.stringContaining("'target'"), false])
 })
