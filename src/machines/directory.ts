@@ -1,7 +1,7 @@
 /** Machines as people handle them: found by name, id or MAC address; decided on, named, labelled, forgotten. */
 import { MusterError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
-import { type Database, isDuplicate } from '../store/database.ts'
+import { type Database, isDuplicate, isUnchanged, mustChange } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
 import { type EnrolmentAction, transition } from './enrolment.ts'
 import type { NewEvent, Timeline } from './events.ts'
@@ -155,17 +155,20 @@ export function createDirectory(options: {
     const enrolment = transition(machine.enrolment, 'approve')
     checkMeant(machine, macs)
     // Hellos go on meanwhile: what was read above is what is approved, or nothing is.
-    const { numUpdatedRows } = await db
+    const query = db
       .updateTable('machines')
       .set({ ...decision(enrolment, by), macsChangedAt: null })
       .where('id', '=', machine.id)
       .where('macsChangedAt', 'is not distinct from', msOf(machine.macsChangedAt))
-      .executeTakeFirstOrThrow()
-    if (numUpdatedRows === 0n) throw machineChanged(await get(machine.id))
-    await timeline.commit(
-      [],
-      [{ at: now(), machineId: machine.id, assurance: 'server', ...decided(enrolment, by) }],
-    )
+    try {
+      await timeline.commit(
+        [mustChange(query)],
+        [{ at: now(), machineId: machine.id, assurance: 'server', ...decided(enrolment, by) }],
+      )
+    } catch (error) {
+      if (!isUnchanged(error)) throw error
+      throw machineChanged(await get(machine.id))
+    }
     return get(machine.id)
   }
 

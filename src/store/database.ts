@@ -14,7 +14,7 @@ import type { Schema } from './schema.ts'
 import { SqliteLink, SqliteWorkerDialect, toQueryResult } from './sqlite-driver.ts'
 import type { Failure, FromWorker, WorkerData } from './sqlite-worker.ts'
 
-export { isDuplicate, isMissingReference } from './sqlite-driver.ts'
+export { isDuplicate, isMissingReference, isUnchanged, mustChange } from './sqlite-driver.ts'
 
 export type Database = {
   db: Kysely<Schema>

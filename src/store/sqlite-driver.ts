@@ -9,6 +9,7 @@
  */
 import type { Worker } from 'node:worker_threads'
 import {
+  type Compilable,
   type CompiledQuery,
   type DatabaseConnection,
   type Driver,
@@ -151,8 +152,13 @@ const foreignKeyCode = 787
 function toError(failure: Failure): MusterError {
   const code = failure.sqliteCode ?? 0
   const constraint = uniqueCodes.has(code) ? 'unique' : code === foreignKeyCode ? 'reference' : undefined
+  const { unchanged } = failure
   return new MusterError('database-failed', `the database refused a statement: ${failure.message}`, {
-    details: { sqliteCode: failure.sqliteCode, ...(constraint === undefined ? {} : { constraint }) },
+    details: {
+      sqliteCode: failure.sqliteCode,
+      ...(constraint === undefined ? {} : { constraint }),
+      ...(unchanged === undefined ? {} : { unchanged }),
+    },
   })
 }
 
@@ -164,6 +170,16 @@ export function isDuplicate(error: unknown): boolean {
 /** Whether a statement failed because the row it refers to is gone. */
 export function isMissingReference(error: unknown): boolean {
   return error instanceof MusterError && error.details['constraint'] === 'reference'
+}
+
+/** For `atomically`: where the statement changes no row, nothing of what was given with it happens, and `isUnchanged` tells. */
+export function mustChange(query: Compilable): Compilable {
+  return { compile: () => ({ ...query.compile(), mustChange: true }) }
+}
+
+/** Whether a statement under `mustChange` found no row to change. */
+export function isUnchanged(error: unknown): boolean {
+  return error instanceof MusterError && error.details['unchanged'] === true
 }
 
 export function toQueryResult<R>(result: StatementResult): QueryResult<R> {

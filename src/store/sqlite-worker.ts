@@ -8,7 +8,8 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 
-export type Statement = { sql: string; parameters: readonly unknown[] }
+/** `mustChange`: where it changes no row, its unit fails. */
+export type Statement = { sql: string; parameters: readonly unknown[]; mustChange?: boolean }
 /** Statements that happen together or not at all. */
 export type Unit = readonly Statement[]
 /** `wrap`: in one transaction of this message. Otherwise inside (or opening, or ending) a transaction of the caller. */
@@ -18,7 +19,7 @@ export type StatementResult = {
   changes?: number | bigint
   lastInsertRowid?: number | bigint
 }
-export type Failure = { message: string; sqliteCode?: number }
+export type Failure = { message: string; sqliteCode?: number; unchanged?: true }
 export type UnitResult = { results: StatementResult[] } | { failure: Failure }
 export type FromWorker =
   | { kind: 'ready' }
@@ -131,14 +132,19 @@ function runInSavepoint(database: DatabaseSync, prepare: Prepare, unit: Unit): U
 function runUnit(prepare: Prepare, unit: Unit): UnitResult {
   const results: StatementResult[] = []
   try {
-    for (const { sql, parameters } of unit) {
+    for (const { sql, parameters, mustChange = false } of unit) {
       const { statement, reads } = prepare(sql)
       const values = parameters as SQLInputValue[]
       // node:sqlite takes an object in first place for named parameters, and shifts the rest.
       if (typeof values[0] === 'object' && values[0] !== null && !ArrayBuffer.isView(values[0]))
         throw new TypeError('an object is no value of a column')
       if (reads) results.push({ rows: statement.all(...values) })
-      else results.push({ rows: [], ...statement.run(...values) })
+      else {
+        const done = statement.run(...values)
+        if (mustChange && Number(done.changes) === 0)
+          return { failure: { message: 'it changed no row, and had to', unchanged: true } }
+        results.push({ rows: [], ...done })
+      }
     }
     return { results }
   } catch (error) {

@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { sql } from 'kysely'
 import { describe, expect, test } from 'vitest'
 import { createWorld, helloOf, helloProfile, kinds, sayHello, type World } from './world.ts'
 
@@ -56,6 +57,22 @@ describe('a machine that says other MAC addresses before anybody decided on it',
       code: 'machine-changed',
     })
     expect(await world.machines.approve(machine.id, 'anna', [B, A])).toMatchObject({ enrolment: 'approved' })
+  })
+
+  test('is approved with the event that says so, or not at all', async () => {
+    await using world = await createWorld()
+    const { machine } = await sayHello(world, helloOf(A))
+    // As a server that is killed between the two, or a disk that is full.
+    await sql`create trigger broken before insert on events begin select raise(abort, 'disk'); end`.execute(
+      world.database.db,
+    )
+    await expect(world.machines.approve(machine.id, 'anna')).rejects.toMatchObject({
+      code: 'database-failed',
+    })
+    expect((await world.machines.get(machine.id)).enrolment).toBe('discovered')
+    await sql`drop trigger broken`.execute(world.database.db)
+    await world.machines.approve(machine.id, 'anna')
+    expect(await kinds(world, { machineId: machine.id })).toContain('approved')
   })
 
   test('says so once per change, not per hello', async () => {

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { silentLog } from '../../src/log.ts'
-import { isDuplicate, openDatabase } from '../../src/store/database.ts'
+import { isDuplicate, isUnchanged, mustChange, openDatabase } from '../../src/store/database.ts'
 import { migrations } from '../../src/store/migrations.ts'
 
 const databaseModule = new URL('../../src/store/database.ts', import.meta.url).href
@@ -153,6 +153,28 @@ describe('writes at the same time', () => {
     expect(answers.map((answer) => answer.status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
     const rows = await db.selectFrom('settings').select('key').orderBy('key').execute()
     expect(rows.map((row) => row.key)).toEqual(['a', 'b', 'd'])
+  })
+
+  test('a statement that must change a row takes back what was given with it where there is none', async () => {
+    await using database = await open()
+    const { db, atomically } = database
+    const insert = (key: string) => db.insertInto('settings').values(setting(key))
+    const rename = (from: string, to: string) =>
+      mustChange(db.updateTable('settings').set({ key: to }).where('key', '=', from))
+    await insert('a').execute()
+    const [alone, before, good] = await Promise.allSettled([
+      atomically([rename('x', 'y')]),
+      atomically([insert('b'), rename('x', 'y'), insert('c')]),
+      atomically([rename('a', 'd'), insert('e')]),
+    ])
+    for (const answer of [alone, before]) {
+      const { reason } = answer as PromiseRejectedResult
+      expect(reason).toMatchObject({ code: 'database-failed' })
+      expect(isUnchanged(reason)).toBe(true)
+    }
+    expect(good.status).toBe('fulfilled')
+    const rows = await db.selectFrom('settings').select('key').orderBy('key').execute()
+    expect(rows.map((row) => row.key)).toEqual(['d', 'e'])
   })
 
   test('a transaction sees only its own work, and others wait for it', async () => {
