@@ -64,7 +64,11 @@ export function createPlanner(options: PlannerOptions) {
   async function planFor(bootId: string, agentUrl: string): Promise<PlanReply> {
     try {
       const { machine, boot, eligibility } = await machines.eligibility(bootId)
-      if (eligibility.status === 'wait') return wait(eligibility.reason)
+      if (eligibility.status === 'wait') {
+        const { reason } = eligibility
+        await machines.recordWait(bootId, { reason })
+        return wait(reason)
+      }
       if (eligibility.status === 'skip') return await skip(boot, eligibility.reason)
       const { profile, because } = eligibility
       if (profile.image === undefined) {

@@ -39,9 +39,10 @@ export function addBoots(program: Command, context: Context): void {
 }
 
 function bootText(boot: BootWithConsole, events: readonly EventView[], nowMs: number): string {
+  const name = events.find(({ machineName }) => machineName !== undefined)?.machineName
   const head = facts([
     ['boot', boot.id],
-    ['machine', boot.machineId],
+    ['machine', name === undefined ? boot.machineId : `${name} (${boot.machineId})`],
     ['opened', `${boot.openedAt} (${ago(boot.openedAt, nowMs)})`],
     ['outcome', boot.outcome ?? `under way, at step ${boot.step}`],
     ['held', boot.held],

@@ -43,7 +43,7 @@ export function addEvents(program: Command, context: Context): void {
 export function eventLine(event: EventView): string {
   const time = event.at.slice(0, 19).replace('T', ' ')
   const claimed = event.assurance === 'claimed' ? ' (claimed)' : ''
-  return `${time}  ${event.machineId ?? '-'}  ${event.kind}${claimed}: ${printable(event.message)}${howFar(event)}\n`
+  return `${time}  ${event.machineName ?? event.machineId ?? '-'}  ${event.kind}${claimed}: ${printable(event.message)}${howFar(event)}\n`
 }
 
 function howFar({ data }: EventView): string {

@@ -25,11 +25,12 @@ export function addMachines(program: Command, context: Context): void {
       const machines = await allMachines(context, enrolment)
       print(context.output(), machines, () =>
         table(
-          ['NAME', 'ID', 'ENROLMENT', 'TRUST', 'ARCH', 'MAC', 'LABELS', 'SEEN'],
+          ['NAME', 'ID', 'ENROLMENT', 'WAITS', 'TRUST', 'ARCH', 'MAC', 'LABELS', 'SEEN'],
           machines.map((one) => [
             one.name,
             one.id,
             one.enrolment,
+            one.waitsFor ?? '',
             one.trust,
             one.arch,
             one.macs[0] ?? '-',

@@ -234,6 +234,11 @@ export const configSchema = z.strictObject({
     ),
     hellosPerMinutePerMachineMax: count(20, 1_000_000, 'Hellos from one address for one machine in a minute'),
     rateKeysMax: count(20_000, 1_000_000, 'Addresses and machines that these rates are remembered of'),
+    waitLinesPerMinuteMax: count(
+      30,
+      10_000,
+      'Log lines about machines that wait for a person in a minute, in all',
+    ),
     macsMax: count(16, 256, 'MAC addresses kept per machine'),
     bootsMax: count(50, 10_000, 'Boots kept per machine; those that never signed anything go first'),
     eventsMax: count(256, 65_536, 'Events kept per machine that belong to no boot'),

@@ -35,6 +35,7 @@ export const event = z.object({
   id: z.number().int().describe('Rises; 0 for progress, which is shown live and not kept'),
   at: z.string(),
   machineId: z.string().optional(),
+  machineName: z.string().optional().describe('Its node name now, not then'),
   bootId: z.string().optional(),
   kind: z.string(),
   assurance: z.string().describe('claimed, session or attested: how well it is known who said so'),
@@ -55,6 +56,8 @@ export type EventDeciders = {
   list(query: EventFilter & { after: number; limit: number }): Promise<EventView[]>
   /** The newest `limit`, in rising order. */
   latest(query: EventFilter & { limit: number }): Promise<EventView[]>
+  /** The same events with the names of their machines: for those of `subscribe`. */
+  named(events: readonly EventView[]): Promise<EventView[]>
   /** Each event from now on, after it is recorded; `progress` is not recorded. @returns what ends it */
   subscribe(listener: (event: EventView) => void): () => void
   /** The machine's id, from its id, node name or MAC. @throws MusterError machine-not-found */
@@ -136,7 +139,7 @@ export function bootRoutes(options: { boots: BootDeciders; events: EventDeciders
     try {
       let last = from === undefined ? ((await events.latest({ limit: 1 })).at(-1)?.id ?? 0) : toEventId(from)
       while (!signal.aborted) {
-        for (const one of progress.splice(0)) yield { value: one }
+        for (const one of await events.named(progress.splice(0))) yield { value: one }
         if (!news) {
           await new Promise<void>((resolve) => {
             wake = resolve

@@ -48,6 +48,10 @@ export const machine = z.object({
     .string()
     .optional()
     .describe('Why it boots nothing now, and what mends that; said where one machine is asked for'),
+  waitsFor: z
+    .string()
+    .optional()
+    .describe('The same in a few words, for a list; left out when it waits for nothing'),
 })
 export type MachineView = z.output<typeof machine>
 

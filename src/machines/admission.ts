@@ -98,6 +98,7 @@ export function createAdmission(options: {
     const opening = await openBoot(context, {
       id: createId('b', random),
       machineId: record.row.id,
+      machineName: record.row.name,
       request,
       clean,
       helloDigest,

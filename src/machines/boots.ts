@@ -33,6 +33,7 @@ export type Opening = { row: BootRow; queries: Compilable[]; events: NewEvent[];
 type NewBoot = {
   id: string
   machineId: string
+  machineName: string
   request: HelloRequest
   clean: CleanIdentifiers
   helloDigest: string
@@ -114,7 +115,7 @@ function toRow(boot: NewBoot, at: Date): BootRow {
 
 /** What its own timeline, those of rivals and that of a machine it is confused with say about it. */
 function openingEvents(boot: NewBoot, rivals: readonly { id: string }[], at: Date): NewEvent[] {
-  const { id, machineId, request, address, conflict } = boot
+  const { id, machineId, machineName, request, address, conflict } = boot
   const event = (bootId: string, kind: string, message: string, data: Record<string, unknown>): NewEvent => ({
     at,
     machineId,
@@ -146,7 +147,7 @@ function openingEvents(boot: NewBoot, rivals: readonly { id: string }[], at: Dat
   if (conflict !== undefined) {
     const message = `it says what ${conflict.name} is known by (${conflict.by}); this boot waits`
     events.push(event(id, 'identity-conflict', message, { other: conflict.id, by: conflict.by }))
-    const back = `a boot of another machine (${machineId}) says what this one is known by (${conflict.by})`
+    const back = `a boot of another machine (${machineName}) says what this one is known by (${conflict.by})`
     const data = { other: machineId, boot: id, by: conflict.by }
     events.push({
       at,

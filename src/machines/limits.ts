@@ -11,6 +11,8 @@ export const machineLimits = {
   hellosPerMinutePerMachineMax: 20,
   /** Addresses and machines that rates are remembered of. */
   rateKeysMax: 20_000,
+  /** Log lines about machines that wait for a person, in a minute, in all. */
+  waitLinesPerMinuteMax: 30,
   macsPerMachineMax: 16,
   /** Boots kept per machine; those whose agent never signed anything go first, then the longest silent. */
   bootsPerMachineMax: 50,

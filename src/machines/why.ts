@@ -5,10 +5,10 @@ import type { EnrolmentMode } from './enrolment.ts'
 import { matchProfile, type Profile, rankProfile } from './profiles.ts'
 import type { Boot, Machine } from './records.ts'
 
-/** What a boot may do now. The http and boot rooms ask this before any plan is made. */
+/** What a boot may do now; `for`: approval, an identity conflict to be settled, the end of its quarantine. The http and boot rooms ask this before any plan is made. */
 export type Eligibility =
   | { status: 'boot'; profile: Profile; because: string[] }
-  | { status: 'wait'; reason: string }
+  | { status: 'wait'; for: 'approval' | 'settlement' | 'release'; reason: string }
   | { status: 'skip'; reason: string }
 
 export type EnrolmentPolicy = {
@@ -27,23 +27,29 @@ export function decideEligibility(
   const { name } = machine
   const approve = `muster approve ${name}`
   if (machine.enrolment === 'quarantined')
-    return { status: 'wait', reason: `${name} is quarantined: '${approve}' lets it boot` }
+    return { status: 'wait', for: 'release', reason: `${name} is quarantined: '${approve}' lets it boot` }
   if (machine.enrolment === 'retired')
     return { status: 'skip', reason: `${name} is retired: '${approve}' takes it back` }
   if (boot?.held !== undefined)
     return {
       status: 'wait',
+      for: 'settlement',
       reason: `another machine has a claim on what ${name} says it is (identity-conflict): 'muster events --machine ${name}' says which`,
     }
   const match = matchProfile(machine, profiles)
   // Also before anybody decided: a machine that was only plugged in goes on to its own disk.
   if (match === undefined) return { status: 'skip', reason: `no profile matches ${name}` }
   if (machine.enrolment === 'discovered')
-    return { status: 'wait', reason: `${name} waits for a person: '${approve}' lets it boot` }
+    return {
+      status: 'wait',
+      for: 'approval',
+      reason: `${name} waits for a person: '${approve}' lets it boot`,
+    }
   // What was approved without a person covers the demonstration, whatever profile is written afterwards.
   if (machine.decidedBy === 'auto' && (policy.mode !== 'auto' || !policy.isDemonstration(match.profile)))
     return {
       status: 'wait',
+      for: 'approval',
       reason: `${name} was approved automatically, which covers only the demonstration, not profile '${match.profile.name}': '${approve}' lets it boot`,
     }
   return { status: 'boot', profile: match.profile, because: match.because }
@@ -83,7 +89,7 @@ export function explain(
     .sort((a, b) => Number(b.matches) - Number(a.matches) || b.measure - a.measure)
   return {
     machine: { id: machine.id, name: machine.name, enrolment: machine.enrolment, trust: machine.trust },
-    eligibility: eligibilityOrError(),
+    eligibility: eligibilityOrError(machine, lastBoot, profiles, policy),
     profiles: ranks.map(({ profile, matches, measure, conditions }) => {
       const shown = conditions.filter((condition) => matches || !condition.holds)
       const empty = conditions.length === 0 ? ['its selector is empty, which is every machine'] : []
@@ -107,12 +113,15 @@ export function explain(
           },
         }),
   }
+}
 
-  function eligibilityOrError(): Explanation['eligibility'] {
-    try {
-      return decideEligibility(machine, lastBoot, profiles, policy)
-    } catch (error) {
-      return { status: 'error', code: errorCodeOf(error), reason: (error as Error).message }
-    }
+/** The same as `decideEligibility`, where an answer is shown and not acted on. */
+export function eligibilityOrError(
+  ...facts: Parameters<typeof decideEligibility>
+): Explanation['eligibility'] {
+  try {
+    return decideEligibility(...facts)
+  } catch (error) {
+    return { status: 'error', code: errorCodeOf(error), reason: (error as Error).message }
   }
 }

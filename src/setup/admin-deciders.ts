@@ -7,6 +7,7 @@ import type { Clusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { AdminDeciders } from '../http/admin.ts'
+import type { EventView } from '../http/admin-boots.ts'
 import type { ImageDeciders, ImagesView, PullProgress, PullRequest } from '../http/admin-images.ts'
 import type { NamedDocument } from '../http/admin-profiles.ts'
 import type { Machines } from '../machines/machines.ts'
@@ -19,7 +20,7 @@ import type { Catalog } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import { type StatusFacts, statusDeciders } from './status.ts'
-import { viewOf, whyOf } from './why.ts'
+import { listOf, viewOf, whyOf } from './why.ts'
 
 export type AdminFacts = StatusFacts & {
   config: Config
@@ -34,9 +35,10 @@ export type AdminFacts = StatusFacts & {
 
 export function adminDeciders(facts: AdminFacts): AdminDeciders {
   const { blobs, clusters, machines } = facts
+  const named = (events: readonly EventView[]) => withNames(machines, events)
   return {
     machines: {
-      list: (query) => machines.list(query),
+      list: (query) => listOf(facts, query),
       get: (machine) => viewOf(facts, machine),
       async patch(machine, { name, labels }, by) {
         let found = await machines.find(machine)
@@ -54,8 +56,9 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
     },
     boots: { get: (boot) => machines.boot(boot) },
     events: {
-      list: (query) => machines.events(query),
-      latest: (query) => machines.events(query),
+      list: async (query) => named(await machines.events(query)),
+      latest: async (query) => named(await machines.events(query)),
+      named,
       subscribe: (listener) => machines.subscribe(listener),
       machineId: async (machine) => (await machines.find(machine)).id,
     },
@@ -94,6 +97,18 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
     },
     status: statusDeciders(facts),
   }
+}
+
+/** For people: an id tells them nothing. */
+async function withNames(
+  machines: Pick<Machines, 'namesOf'>,
+  events: readonly EventView[],
+): Promise<EventView[]> {
+  const names = await machines.namesOf(events.flatMap(({ machineId }) => machineId ?? []))
+  return events.map((event) => {
+    const machineName = event.machineId === undefined ? undefined : names.get(event.machineId)
+    return machineName === undefined ? event : { ...event, machineName }
+  })
 }
 
 /** What the first machine would find is said to the person who sets it. @throws MusterError profile-invalid */

@@ -15,6 +15,7 @@ export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles
     hellosPerMinutePerAddressMax: machines.hellosPerMinutePerAddressMax,
     hellosPerMinutePerMachineMax: machines.hellosPerMinutePerMachineMax,
     rateKeysMax: machines.rateKeysMax,
+    waitLinesPerMinuteMax: machines.waitLinesPerMinuteMax,
     macsPerMachineMax: machines.macsMax,
     bootsPerMachineMax: machines.bootsMax,
     eventsPerBootMax: boots.eventsMax,

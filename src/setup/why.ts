@@ -1,10 +1,16 @@
 /** What a machine would boot now, looked up as a plan looks it up (boot/decide.ts), so that both always say the same. */
 import { type Ingredient, type Ingredients, missingFrom, type Planner } from '../boot/decide.ts'
 import type { MachineView, WhyView } from '../http/admin-machines.ts'
+import type { MachineQuery } from '../machines/directory.ts'
+import type { Standing } from '../machines/listing.ts'
 import type { Machines } from '../machines/machines.ts'
+import type { Machine } from '../machines/records.ts'
 import type { Eligibility, Explanation } from '../machines/why.ts'
 
-type Facts = { machines: Pick<Machines, 'find' | 'why'>; planner: Pick<Planner, 'lookUp'> }
+type Facts = {
+  machines: Pick<Machines, 'find' | 'list' | 'standings' | 'why'>
+  planner: Pick<Planner, 'lookUp'>
+}
 
 /** @throws machine-not-found, machine-ambiguous */
 export async function whyOf(facts: Facts, text: string): Promise<WhyView> {
@@ -39,6 +45,50 @@ export async function viewOf(facts: Facts, text: string): Promise<MachineView> {
     ...(given?.unverified === true ? { unverified: given.name } : {}),
   }
 }
+
+/** A page of machines, each with a few words for what it waits for. */
+export async function listOf(facts: Facts, query: MachineQuery): Promise<MachineView[]> {
+  const machines = await facts.machines.list(query)
+  const standings = await facts.machines.standings(machines)
+  // What machines of one profile and architecture would boot is the same; only the files of a cluster are each machine's own.
+  const shared = new Map<string, Promise<Ingredients>>()
+  const lookUp: Planner['lookUp'] = (machine, arch, profile) => {
+    if (profile.cluster !== undefined) return facts.planner.lookUp(machine, arch, profile)
+    const key = JSON.stringify([arch, profile.image])
+    const known = shared.get(key) ?? facts.planner.lookUp(machine, arch, profile)
+    shared.set(key, known)
+    return known
+  }
+  const views: MachineView[] = []
+  for (const machine of machines) {
+    const words = await waitsInWords(lookUp, machine, standings.get(machine.id))
+    views.push({ ...machine, ...(words === undefined ? {} : { waitsFor: words }) })
+  }
+  return views
+}
+
+async function waitsInWords(
+  lookUp: Planner['lookUp'],
+  machine: Machine,
+  standing: Standing | undefined,
+): Promise<string | undefined> {
+  if (standing === undefined || machine.enrolment === 'retired') return undefined
+  const { conflictWith, eligibility } = standing
+  if (eligibility.status === 'skip') return 'no profile'
+  if (eligibility.status === 'error') return inWords(eligibility.code)
+  if (eligibility.status === 'wait') {
+    if (eligibility.for === 'approval') return 'for approval'
+    // Somebody decided that; the column of its enrolment says so.
+    if (eligibility.for === 'release') return undefined
+    return `conflict with ${conflictWith ?? 'another machine'}`
+  }
+  const { profile } = eligibility
+  if (profile.image === undefined) return undefined
+  const missing = missingFrom(await lookUp(machine, machine.arch, { ...profile, image: profile.image }))
+  return missing === undefined ? undefined : inWords(missing.code)
+}
+
+const inWords = (code: string) => code.replaceAll('-', ' ')
 
 async function waitsFor(
   facts: Facts,

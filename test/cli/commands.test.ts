@@ -270,13 +270,14 @@ describe('help', () => {
 
 describe('machines', () => {
   test('are a table for people and JSON for programs', async () => {
-    world.machines.set(rack1.id, rack1)
+    const waiting = { ...rack1, waitsFor: 'for approval' }
+    world.machines.set(rack1.id, waiting)
     const table = await here('machines')
     expect(table.out).toBe(
-      'NAME    ID                  ENROLMENT   TRUST  ARCH   MAC                LABELS      SEEN\n' +
-        'rack-1  m-aaaaaaaaaaaaaaaa  discovered  none   amd64  52:54:00:12:34:56  site=plant  5 min ago\n',
+      'NAME    ID                  ENROLMENT   WAITS         TRUST  ARCH   MAC                LABELS      SEEN\n' +
+        'rack-1  m-aaaaaaaaaaaaaaaa  discovered  for approval  none   amd64  52:54:00:12:34:56  site=plant  5 min ago\n',
     )
-    expect(JSON.parse((await here('machines', '--json')).out)).toEqual([rack1])
+    expect(JSON.parse((await here('machines', '--json')).out)).toEqual([waiting])
   })
   test('are all listed, however many pages there are', async () => {
     for (let index = 0; index < 2345; index++) {

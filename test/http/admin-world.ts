@@ -230,6 +230,7 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
           .filter((one) => one.id > after)
           .slice(0, limit),
       latest: async ({ limit, ...filter }) => events.filter(matches(filter)).slice(-limit),
+      named: async (events) => [...events],
       subscribe(listener) {
         watchers.add(listener)
         return () => watchers.delete(listener)

@@ -1,6 +1,6 @@
 /** A server's machines with a clock and dice of our own, and agents with verbs. */
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
-import { silentLog } from '../../src/log.ts'
+import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineLimits } from '../../src/machines/limits.ts'
 import { createMachines, type Machines } from '../../src/machines/machines.ts'
 import type { Profile } from '../../src/machines/profiles.ts'
@@ -26,6 +26,7 @@ export async function createWorld(
     random?: (bytes: number) => Uint8Array
     reportSecret?: Uint8Array
     path?: string
+    log?: Log
   } = {},
 ): Promise<World> {
   let ms = Date.parse('2026-06-01T08:00:00Z')
@@ -37,7 +38,7 @@ export async function createWorld(
     database,
     now,
     random: options.random ?? random,
-    log: silentLog,
+    log: options.log ?? silentLog,
     reportSecret: options.reportSecret ?? Buffer.alloc(32, 7),
     enrolment: { mode: options.mode ?? 'ask', isDemonstration: isHello },
     hasCluster: async (name) => name === 'edge',
