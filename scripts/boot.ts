@@ -23,7 +23,7 @@ type Values = ReturnType<typeof optionsOf>
 function optionsOf(args: readonly string[]) {
   return parseOptions(args, {
     fault: { type: 'string' },
-    hardware: { type: 'string', default: 'virtual' },
+    hardware: { type: 'string' },
     data: { type: 'string' },
     memory: { type: 'string', default: '1024' },
     console: { type: 'boolean', default: false },
@@ -37,7 +37,7 @@ async function main(): Promise<number> {
   const values = optionsOf(process.argv.slice(2))
   if (values.help) return printHelp()
   if (values.fault !== undefined) oneOf('fault', values.fault, Object.keys(faults))
-  oneOf('hardware', values.hardware, ['virtual', 'server'])
+  if (values.hardware !== undefined) oneOf('hardware', values.hardware, ['virtual', 'server'])
   const memoryMiB = wholeNumber('memory', values.memory)
   if (values.data !== undefined && !existsSync(values.data))
     throw new WrongUsage(`--data names ${values.data}, and there is no such folder`)
@@ -60,12 +60,15 @@ function printHelp(): number {
 }
 
 async function boot(values: Values, memoryMiB: number): Promise<number> {
+  // An agent for other hardware, or an attacker, wants a server of its own.
   const api =
-    values.fault === undefined && values.hardware === 'virtual'
+    values.fault === undefined && values.hardware === undefined
       ? await runningServer(values.data ?? 'data')
       : undefined
   const result = await bootWholly({
-    ...(api === undefined ? { settings: { 'image.hardware': values.hardware } } : { attach: api }),
+    ...(api === undefined
+      ? { settings: { 'image.hardware': values.hardware ?? 'virtual' } }
+      : { attach: api }),
     memoryMiB,
     ...(values.fault === undefined ? {} : { fault: values.fault }),
     // A download of packages may come first.
@@ -74,7 +77,7 @@ async function boot(values: Values, memoryMiB: number): Promise<number> {
   })
   if (values.console) console.log(`\n── console\n${result.console}`)
   console.log('')
-  if (values.fault === undefined) return toldJoin(result, values.hardware)
+  if (values.fault === undefined) return toldJoin(result)
   const expected = faults[values.fault]!.expected
   if (result.outcome === 'booted')
     return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
@@ -103,14 +106,16 @@ async function runningServer(data: string): Promise<ApiClient | undefined> {
   return api
 }
 
-function toldJoin(result: WholeBoot, hardware: string): number {
+function toldJoin(result: WholeBoot): number {
   if (result.outcome !== 'joined') return told(1, `not joined: ${result.cause}`)
-  const { kernelBytes, initramfsBytes } = result.agent
+  const { hardware = 'unknown hardware', kernelBytes, initramfsBytes } = result.agent
   console.log('seconds per step:')
   for (const { step, seconds } of result.seconds)
     console.log(`  ${step.padEnd(16)} ${seconds.toFixed(1).padStart(6)}`)
   const total = result.seconds.reduce((sum, { seconds }) => sum + seconds, 0)
   console.log(`  ${'in all'.padEnd(16)} ${total.toFixed(1).padStart(6)}`)
+  if (result.waitedSeconds > 0)
+    console.log(`it waited ${result.waitedSeconds.toFixed(1)} s for a person, which is not counted above`)
   console.log(
     `agent (${hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
   )

@@ -12,8 +12,10 @@ export function timelineLine({ at, data, kind, message }: MachineEvent, started:
 }
 
 export type Measures = {
-  /** In the order of the boot; a step that was not measured is left out. */
+  /** In the order of the boot; a step that was not measured is left out. What it did itself: waiting for a person is not in it. */
   seconds: { step: string; seconds: number }[]
+  /** How long it waited for a person, within its step `plan`. */
+  waitedSeconds: number
   peakMemoryBytes: number | undefined
 }
 
@@ -25,9 +27,16 @@ export function measures(events: readonly MachineEvent[], started: number): Meas
     steps.findLast(({ data }) => data['step'] === step && data['status'] === status)?.data['uptimeMs'] as
       | number
       | undefined
-  const ofAgent = stepSchema.options.flatMap((step) => {
+  const took = (step: string) => {
     const [from, to] = [uptimeOf(step, 'started'), uptimeOf(step, 'done')]
-    return from === undefined || to === undefined ? [] : [{ step, seconds: (to - from) / 1000 }]
+    return from === undefined || to === undefined ? undefined : (to - from) / 1000
+  }
+  // The agent asks for its plan until a person has decided: `approval` is within `plan`.
+  const waitedSeconds = took('approval') ?? 0
+  const ofAgent = stepSchema.options.flatMap((step) => {
+    const seconds = step === 'approval' ? undefined : took(step)
+    if (seconds === undefined) return []
+    return [{ step, seconds: step === 'plan' ? Math.max(0, seconds - waitedSeconds) : seconds }]
   })
   const hello = events.find(({ kind }) => kind === 'hello')
   const helloUptime = uptimeOf('hello', 'started')
@@ -50,5 +59,5 @@ export function measures(events: readonly MachineEvent[], started: number): Meas
   const peaks = steps
     .map(({ data }) => (data['facts'] as { peakMemoryBytes?: number } | undefined)?.peakMemoryBytes)
     .filter((value) => value !== undefined)
-  return { seconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
+  return { seconds, waitedSeconds, peakMemoryBytes: peaks.length === 0 ? undefined : Math.max(...peaks) }
 }

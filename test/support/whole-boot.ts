@@ -55,10 +55,15 @@ export type WholeBoot = {
   events: MachineEvent[]
   /** What the agent told of itself: sizes, milliseconds, peak memory. */
   seconds: { step: string; seconds: number }[]
+  /** How long it waited for a person; not in `seconds`. */
+  waitedSeconds: number
   peakMemoryBytes: number | undefined
-  agent: { kernelBytes: number; initramfsBytes: number }
+  agent: AgentSizes
   console: string
 }
+
+/** `hardware`: the kind of kernel that it has, by the server that made it. */
+export type AgentSizes = { kernelBytes: number; initramfsBytes: number; hardware?: string | undefined }
 
 /** Refusals that a fault run waits for: the first, and that of one retry. */
 const refusalsWanted = 2
@@ -132,7 +137,7 @@ function faultNamed(name: string): Fault {
 /** What a boot needs of a server, of either kind. */
 type BootServer = {
   firmwarePort: number
-  agent: WholeBoot['agent']
+  agent: AgentSizes
   subscribe(listener: (event: MachineEvent) => void): () => void
   running?: Running
   folder?: string
@@ -173,7 +178,11 @@ export async function throwaway(stack: AsyncDisposableStack, options: WholeBootO
   const size = async (name: string) => (await stat(join(running.paths.boot, 'agent', arch, name))).size
   return {
     firmwarePort: running.ports.firmware,
-    agent: { kernelBytes: await size('kernel'), initramfsBytes: await size('initramfs') },
+    agent: {
+      kernelBytes: await size('kernel'),
+      initramfsBytes: await size('initramfs'),
+      hardware: running.config.image.hardware,
+    },
     subscribe: running.machines.subscribe,
     running,
     folder,
@@ -192,33 +201,45 @@ async function attached(api: ApiClient, mac: string, print: (line: string) => vo
       `The server has no agent for amd64 to boot: ${reasons.join(' ') || 'image.architectures lacks it'}`,
     )
   }
+  return {
+    firmwarePort: Number(new URL(url).port || 80),
+    agent,
+    subscribe: await watchMachine(api, mac),
+  }
+}
+
+/**
+ * The events of one machine from now on, by the admin plane. What its firmware did stands before `discovered` in the record of a
+ * machine that nobody knew (machines/admission.ts), so it is known by its MAC address, as `discovered` is.
+ */
+export async function watchMachine(api: ApiClient, mac: string): Promise<BootServer['subscribe']> {
   const known = await api
     .call<{ id: string }>({ method: 'GET', path: apiPath('machines', mac) })
     .catch(() => undefined)
   let machineId = known?.id
-  return {
-    firmwarePort: Number(new URL(url).port || 80),
-    agent,
-    subscribe(listener) {
-      const stop = new AbortController()
-      void (async () => {
-        const [latest] = (
-          await api.call<{ items: MachineEvent[] }>({ method: 'GET', path: '/events', query: { limit: 1 } })
-        ).items
-        for await (const line of api.lines({
-          method: 'GET',
-          path: '/events/watch',
-          query: { after: latest?.id ?? 0 },
-          signal: stop.signal,
-        })) {
-          const event = line as MachineEvent
-          if (event.kind === 'discovered' && (event.data['macs'] as string[] | undefined)?.includes(mac))
-            machineId = event.machineId
-          if (event.machineId !== undefined && event.machineId === machineId) listener(event)
-        }
-      })().catch(() => {})
-      return () => stop.abort()
-    },
+  const { items } = await api.call<{ items: MachineEvent[] }>({
+    method: 'GET',
+    path: '/events',
+    query: { limit: 1 },
+  })
+  const isOurs = ({ data, kind }: MachineEvent) =>
+    (kind === 'discovered' && (data['macs'] as string[] | undefined)?.includes(mac) === true) ||
+    (kind === 'firmware' && data['mac'] === mac)
+  return (listener) => {
+    const stop = new AbortController()
+    void (async () => {
+      for await (const line of api.lines({
+        method: 'GET',
+        path: '/events/watch',
+        query: { after: items[0]?.id ?? 0 },
+        signal: stop.signal,
+      })) {
+        const event = line as MachineEvent
+        if (event.machineId !== undefined && isOurs(event)) machineId = event.machineId
+        if (event.machineId !== undefined && event.machineId === machineId) listener(event)
+      }
+    })().catch(() => {})
+    return () => stop.abort()
   }
 }
 
