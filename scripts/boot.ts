@@ -77,7 +77,7 @@ async function boot(values: Values, memoryMiB: number): Promise<number> {
   })
   if (values.console) console.log(`\n── console\n${result.console}`)
   console.log('')
-  if (values.fault === undefined) return toldJoin(result)
+  if (values.fault === undefined) return toldJoin(result, api !== undefined, values.data)
   const expected = faults[values.fault]!.expected
   if (result.outcome === 'booted')
     return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
@@ -106,7 +106,8 @@ async function runningServer(data: string): Promise<ApiClient | undefined> {
   return api
 }
 
-function toldJoin(result: WholeBoot): number {
+/** @param kept whether the server stays, with what it knows of this boot */
+function toldJoin(result: WholeBoot, kept: boolean, data?: string): number {
   if (result.outcome !== 'joined') return told(1, `not joined: ${result.cause}`)
   const { hardware = 'unknown hardware', kernelBytes, initramfsBytes } = result.agent
   console.log('seconds per step:')
@@ -119,7 +120,10 @@ function toldJoin(result: WholeBoot): number {
   console.log(
     `agent (${hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
   )
-  return told(0, 'joined')
+  const bootId = result.events.findLast((event) => event.bootId !== undefined)?.bootId
+  if (!kept || bootId === undefined) return told(0, 'joined')
+  const command = data === undefined ? './muster' : `./muster --data ${data}`
+  return told(0, `joined; '${command} boot show ${bootId}' shows it again, '${command} machines' the machine`)
 }
 
 function told(code: number, sentence: string): number {

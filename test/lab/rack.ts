@@ -1,7 +1,7 @@
 /** Several machines of one server at once, each on a tap of its own: all are switched on together, and all have to join. */
 import type { MachineEvent } from '../../src/machines/records.ts'
 import type { Running } from '../../src/serve.ts'
-import { type Measures, measures, timelineLine } from '../support/boot-measures.ts'
+import { createTimelineLines, type Measures, measures } from '../support/boot-measures.ts'
 import {
   startVirtualMachine,
   type VirtualMachine,
@@ -53,8 +53,9 @@ export async function rackJoins(options: RackOptions): Promise<Joined[]> {
     ...(prepare === undefined ? {} : { prepare }),
   })
   const started = Date.now()
+  const toLine = createTimelineLines(started)
   const timelines = createTimelines(machines, (name, event) => {
-    const line = prints(event) ? timelineLine(event, started) : undefined
+    const line = prints(event) ? toLine(event) : undefined
     if (line !== undefined) console.log(`${name.padEnd(10)} ${line}`)
   })
   stack.defer(server.subscribe(timelines.take))

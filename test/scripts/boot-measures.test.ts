@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { aMachine, createAgentClient } from '../support/agent-client.ts'
-import { measures } from '../support/boot-measures.ts'
+import { createTimelineLines, measures, waitsFor } from '../support/boot-measures.ts'
 import { startServer } from '../support/server.ts'
 import { watchMachine } from '../support/whole-boot.ts'
 
@@ -32,6 +32,30 @@ test('the time that a boot waited for a person is not among the seconds of its o
   expect(of).not.toHaveProperty('approval')
   expect(of['plan']).toBeCloseTo(0.4)
   expect(Object.values(of).reduce((sum, one) => sum + one, 0)).toBeLessThan(30)
+})
+
+test('its timeline says how long it waited, and does not count that in the step that waited', () => {
+  const toLine = createTimelineLines(started)
+  const events = [
+    ...[step('plan', 'started', 2700), step('approval', 'started', 2800), step('approval', 'done', 902_800)],
+    event(913_100, 'step', {
+      ...{ step: 'plan', status: 'done', uptimeMs: 903_100 },
+      facts: { durationMs: 900_400 },
+    }),
+  ]
+  expect(events.map(toLine)).toEqual([
+    undefined,
+    undefined,
+    ' 912.8 s  approval     waited 900.0 s for a person',
+    ' 913.1 s  plan         done in 0.4 s',
+  ])
+})
+
+test('a boot that came to no end because nobody approved it says so', () => {
+  const waiting = event(1000, 'waiting')
+  expect(waitsFor([event(0, 'plan'), waiting])).toBe('waiting')
+  expect(waitsFor([waiting, event(2000, 'approved')])).toBeUndefined()
+  expect(waitsFor([event(0, 'hello')])).toBeUndefined()
 })
 
 test('a boot that waited for nobody has waited no second', () => {

@@ -2,13 +2,34 @@
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { step as stepSchema } from '../../src/protocol/events.ts'
 
-/** One line for a person; nothing for what only begins or goes on. */
-export function timelineLine({ at, data, kind, message }: MachineEvent, started: number): string | undefined {
-  const seconds = ((Date.parse(at) - started) / 1000).toFixed(1).padStart(6)
-  if (kind !== 'step') return `${seconds} s  ${kind.padEnd(12)} ${message}`
-  if (data['status'] !== 'done') return data['status'] === 'failed' ? `${seconds} s  ${message}` : undefined
-  const { durationMs = 0 } = (data['facts'] ?? {}) as { durationMs?: number }
-  return `${seconds} s  ${String(data['step']).padEnd(12)} done in ${(durationMs / 1000).toFixed(1)} s`
+/** One line for a person from each event; nothing for what only begins or goes on. */
+export function createTimelineLines(started: number): (event: MachineEvent) => string | undefined {
+  /** By boot: when it began to wait for a person, then how long it did. The agent's `plan` has that in it. */
+  const waitsSince = new Map<string, number>()
+  const waitedMs = new Map<string, number>()
+
+  return ({ at, bootId = '', data, kind, message }) => {
+    const seconds = ((Date.parse(at) - started) / 1000).toFixed(1).padStart(6)
+    const line = (what: string, text: string) => `${seconds} s  ${what.padEnd(12)} ${text}`
+    if (kind !== 'step') return line(kind, message)
+    const { step, status, uptimeMs } = data as { step: string; status: string; uptimeMs: number }
+    if (step === 'approval' && status === 'started') waitsSince.set(bootId, uptimeMs)
+    if (status !== 'done') return status === 'failed' ? `${seconds} s  ${message}` : undefined
+    if (step === 'approval') {
+      const ms = uptimeMs - (waitsSince.get(bootId) ?? uptimeMs)
+      waitedMs.set(bootId, ms)
+      return line(step, `waited ${(ms / 1000).toFixed(1)} s for a person`)
+    }
+    const { durationMs = 0 } = (data['facts'] ?? {}) as { durationMs?: number }
+    const ownMs = step === 'plan' ? durationMs - (waitedMs.get(bootId) ?? 0) : durationMs
+    return line(step, `done in ${(Math.max(0, ownMs) / 1000).toFixed(1)} s`)
+  }
+}
+
+/** Why it waits for a person now, if it does. */
+export function waitsFor(events: readonly MachineEvent[]): string | undefined {
+  const last = events.findLast(({ kind }) => ['waiting', 'no-plan', 'plan', 'approved'].includes(kind))
+  return last?.kind === 'waiting' || last?.kind === 'no-plan' ? last.message : undefined
 }
 
 export type Measures = {

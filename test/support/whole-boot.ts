@@ -15,7 +15,7 @@ import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { type Running, serve } from '../../src/serve.ts'
 import { standBetween } from './between.ts'
-import { measures, timelineLine } from './boot-measures.ts'
+import { createTimelineLines, measures, waitsFor } from './boot-measures.ts'
 import { type Fault, faults } from './faults.ts'
 import { firmwareKinds } from './firmware-kinds.ts'
 import { toVictim } from './victim.ts'
@@ -82,10 +82,11 @@ export async function bootWholly(options: WholeBootOptions): Promise<WholeBoot> 
 
   const events: MachineEvent[] = []
   const started = Date.now()
+  const toLine = createTimelineLines(started)
   stack.defer(
     server.subscribe((event) => {
       events.push(event)
-      const line = timelineLine(event, started)
+      const line = toLine(event)
       if (line !== undefined) print(line)
     }),
   )
@@ -268,14 +269,14 @@ function watch(
       clearInterval(poll)
       resolve({ outcome, cause, codes })
     }
-    const timer = setTimeout(
-      () =>
-        finish(
-          'timeout',
-          `nothing was decided within ${timeoutMs / 1000} s; the console ends with:\n${machine.console().slice(-2000)}`,
-        ),
-      timeoutMs,
-    )
+    const timer = setTimeout(() => {
+      const waits = waitsFor(events)
+      if (waits !== undefined) return finish('timeout', `after ${timeoutMs / 1000} s ${waits}`)
+      finish(
+        'timeout',
+        `nothing was decided within ${timeoutMs / 1000} s; the console ends with:\n${machine.console().slice(-2000)}`,
+      )
+    }, timeoutMs)
     const poll = setInterval(() => {
       if (events.some(({ data }) => data['outcome'] === 'joined'))
         finish('joined', 'the booted system reported in')
