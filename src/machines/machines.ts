@@ -40,61 +40,62 @@ import {
   explain,
 } from './why.ts'
 
-export type Machines = Directory &
-  Listing & {
-    /**
-     * A hello opens a boot; the same bytes again find the same boot. Everything in it is attacker-controlled.
-     * @throws limit-reached (details.retrySeconds), request-invalid
-     */
-    hello(
-      request: HelloRequest,
-      from: { address: string; rawBytes: Uint8Array },
-    ): Promise<{ machine: Machine; boot: Boot }>
-    /** Checks a signed request of a session and uses up its number. @throws session-invalid, boot-not-found */
-    authenticate(request: SessionRequest): Promise<Session>
-    /** What this boot may do now; in mode `auto` this is also where a newcomer is let in. @throws boot-not-found, profile-tie */
-    eligibility(bootId: string): Promise<{ machine: Machine; boot: Boot; eligibility: Eligibility }>
-    recordAgentEvents(session: Session, request: EventsRequest): Promise<void>
-    recordPlan(boot: Boot, plan: RecordedPlan): Promise<void>
-    recordSkip(boot: Boot, reason: string): Promise<void>
-    /** No plan is to be had for this boot now, and why; kept and logged once for each cause. @throws boot-not-found */
-    recordWait: RecordWait
-    /** The firmware of a machine was given files that nobody signed; kept at most once a minute. */
-    recordUnverified: RecordUnverified
-    /** What firmware asked for, before anybody said hello. Never fails. */
-    noteFirmware(note: FirmwareNote): void
-    /** This address is of the firmware with this MAC address, as far as anybody can say. */
-    learnFirmwareAddress(address: string, mac: string): void
-    /** The token of the plan file report.json for this boot. Never log it. */
-    reportToken(bootId: string): string
-    /** @throws report-refused */
-    report(
-      report: ReportRequest & { token: string; address: string },
-    ): Promise<{ outcome: 'joined' | 'failed' }>
-    /** The record that fits what firmware says of itself; undefined where none does, or more than one. */
-    findClaimed(claimed: ClaimedIdentity): Promise<Machine | undefined>
-    /** @throws machine-not-found, machine-ambiguous */
-    why(nameOrIdOrMac: string): Promise<Explanation>
-    /** @throws boot-not-found */
-    boot(id: string): Promise<Boot>
-    /** Of one machine or of all, the newest first. */
-    boots(machineId?: string, limit?: number): Promise<Boot[]>
-    events(query: EventQuery): Promise<MachineEvent[]>
-    subscribe(listener: EventListener): () => void
-    /** Ends silent boots; call it every minute or so. */
-    sweep(): Promise<number>
-    /** Says of boots that stand still, and of firmware that gets no further, why, once for each step; call it more often than the shortest of the times. */
-    sweepStalled(options: { expectedMs: ExpectedMs; facts: StallFacts }): Promise<number>
-    profiles: {
-      list(): Promise<Profile[]>
-      /** @throws profile-not-found */
-      get(name: string): Promise<Profile>
-      /** Adds or replaces. @throws profile-invalid, cluster-not-found, limit-reached */
-      put(value: unknown): Promise<Profile>
-      /** @throws profile-not-found */
-      remove(name: string): Promise<void>
-    }
+type Found = Directory & Listing
+
+export type Machines = Found & {
+  /**
+   * A hello opens a boot; the same bytes again find the same boot. Everything in it is attacker-controlled.
+   * @throws limit-reached (details.retrySeconds), request-invalid
+   */
+  hello(
+    request: HelloRequest,
+    from: { address: string; rawBytes: Uint8Array },
+  ): Promise<{ machine: Machine; boot: Boot }>
+  /** Checks a signed request of a session and uses up its number. @throws session-invalid, boot-not-found */
+  authenticate(request: SessionRequest): Promise<Session>
+  /** What this boot may do now; in mode `auto` this is also where a newcomer is let in. @throws boot-not-found, profile-tie */
+  eligibility(bootId: string): Promise<{ machine: Machine; boot: Boot; eligibility: Eligibility }>
+  recordAgentEvents(session: Session, request: EventsRequest): Promise<void>
+  recordPlan(boot: Boot, plan: RecordedPlan): Promise<void>
+  recordSkip(boot: Boot, reason: string): Promise<void>
+  /** No plan is to be had for this boot now, and why; kept and logged once for each cause. @throws boot-not-found */
+  recordWait: RecordWait
+  /** The firmware of a machine was given files that nobody signed; kept at most once a minute. */
+  recordUnverified: RecordUnverified
+  /** What firmware asked for, before anybody said hello. Never fails. */
+  noteFirmware(note: FirmwareNote): void
+  /** This address is of the firmware with this MAC address, as far as anybody can say. */
+  learnFirmwareAddress(address: string, mac: string): void
+  /** The token of the plan file report.json for this boot. Never log it. */
+  reportToken(bootId: string): string
+  /** @throws report-refused */
+  report(
+    report: ReportRequest & { token: string; address: string },
+  ): Promise<{ outcome: 'joined' | 'failed' }>
+  /** The record that fits what firmware says of itself; undefined where none does, or more than one. */
+  findClaimed(claimed: ClaimedIdentity): Promise<Machine | undefined>
+  /** @throws machine-not-found, machine-ambiguous */
+  why(nameOrIdOrMac: string): Promise<Explanation>
+  /** @throws boot-not-found */
+  boot(id: string): Promise<Boot>
+  /** Of one machine or of all, the newest first. */
+  boots(machineId?: string, limit?: number): Promise<Boot[]>
+  events(query: EventQuery): Promise<MachineEvent[]>
+  subscribe(listener: EventListener): () => void
+  /** Ends silent boots; call it every minute or so. */
+  sweep(): Promise<number>
+  /** Says of boots that stand still, and of firmware that gets no further, why, once for each step; call it more often than the shortest of the times. */
+  sweepStalled(options: { expectedMs: ExpectedMs; facts: StallFacts }): Promise<number>
+  profiles: {
+    list(): Promise<Profile[]>
+    /** @throws profile-not-found */
+    get(name: string): Promise<Profile>
+    /** Adds or replaces. @throws profile-invalid, cluster-not-found, limit-reached */
+    put(value: unknown): Promise<Profile>
+    /** @throws profile-not-found */
+    remove(name: string): Promise<void>
   }
+}
 
 export function createMachines(options: {
   database: Database
