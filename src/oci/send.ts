@@ -6,6 +6,7 @@ import { setTimeout as sleepFor } from 'node:timers/promises'
 import { MusterError } from '../errors.ts'
 import { type Log, silentLog } from '../log.ts'
 import type { Fetch, HttpReply } from './transport.ts'
+import { explainUnreachable, type PlainHttpWay, registryPlainHttp, type Unreachable } from './unreachable.ts'
 
 export type SendLimits = {
   /** Tries of one request, the first included. */
@@ -35,6 +36,8 @@ export type SendOptions = {
   /** Milliseconds since 1970, for a Retry-After that is a date. */
   now?: () => number
   log?: Log
+  /** What to say of a host that speaks plain HTTP; by default how a registry is allowed to. */
+  plainHttpWay?: PlainHttpWay
 }
 
 /** A reply whose body has not been read yet: read it to its end, or `abort` it. */
@@ -43,7 +46,7 @@ export type OpenReply = HttpReply & { url: string; abort(): void }
 export type Sender = {
   limits: SendLimits
   /**
-   * @throws registry-unavailable after the last try; the signal's reason when it was aborted. Every status that does not
+   * @throws registry-unavailable after the last try, or at once for what no try will heal; the signal's reason when it was aborted. Every status that does not
    * ask for a retry is returned.
    */
   send(
@@ -64,6 +67,7 @@ const transient = new Set([408, 425, 429, 500, 502, 503, 504])
 export function createSender(options: SendOptions): Sender {
   const limits = { ...defaultSendLimits, ...options.limits }
   const { fetch, random = Math.random, now = Date.now, log = silentLog } = options
+  const { plainHttpWay = registryPlainHttp } = options
   const sleep =
     options.sleep ?? ((ms: number, signal?: AbortSignal) => sleepFor(ms, undefined, signal && { signal }))
 
@@ -84,8 +88,12 @@ export function createSender(options: SendOptions): Sender {
         if (!failed && !transient.has(outcome.status)) return outcome
 
         const what = failed ? outcome.error : `status ${outcome.status}`
+        const known = failed ? explainUnreachable(what, new URL(url).host, plainHttpWay) : undefined
         const askedMs = failed ? undefined : retryAfterMs(outcome.headers.get('retry-after'), now())
         if (!failed) outcome.abort()
+        if (known !== undefined && (!known.mayHeal || attempt >= limits.attemptsMax)) {
+          throw unreachable(url, attempt, known, what)
+        }
         if (attempt >= limits.attemptsMax || (askedMs ?? 0) > limits.retryAfterMaxMs) {
           throw unavailable(url, attempt, what, askedMs)
         }
@@ -164,17 +172,21 @@ export async function readAll(
   return new Uint8Array(Buffer.concat(chunks, length))
 }
 
+function unreachable(url: string, attempts: number, known: Unreachable, cause: unknown): MusterError {
+  const tried = attempts === 1 ? '' : ` (tried ${attempts} times)`
+  return new MusterError(
+    'registry-unavailable',
+    `${new URL(url).host} ${known.reason}${tried}. ${known.wayOut}`,
+    { cause, details: { url: withoutQuery(url), attempts } },
+  )
+}
+
 function unavailable(url: string, attempts: number, what: unknown, askedMs: number | undefined): MusterError {
   const reason = what instanceof Error ? reasonOf(what) : String(what)
-  const hint = /wrong version number|packet length too long|EPROTO/.test(reason)
-    ? ' It seems to speak plain HTTP: if that is meant, set plainHttp for this registry host.'
-    : /self.signed|unable to (?:get|verify)|UNABLE_TO|SELF_SIGNED/.test(reason)
-      ? ' If it has a certificate authority of its own, set ca for this registry host.'
-      : ' Try again later; what was fetched is kept.'
   const asked = askedMs === undefined ? '' : `, and asks to wait ${Math.ceil(askedMs / 1000)} s`
   return new MusterError(
     'registry-unavailable',
-    `${withoutQuery(url)} did not answer in ${attempts} ${attempts === 1 ? 'try' : 'tries'}: ${reason}${asked}.${hint}`,
+    `${withoutQuery(url)} did not answer in ${attempts} ${attempts === 1 ? 'try' : 'tries'}: ${reason}${asked}. Try again later; what was fetched is kept.`,
     { cause: what instanceof Error ? what : undefined, details: { url: withoutQuery(url), attempts } },
   )
 }

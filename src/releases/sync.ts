@@ -160,7 +160,13 @@ function toBlob(target: VerifiedTarget): BlobDescriptor {
 /** Upstream over HTTP, as untrusted as any mirror. */
 function createUpstreamClient(tools: SyncTools, { url }: Upstream) {
   const { fetch, limits = {}, log, now, signal } = tools
-  const sender = createSender({ fetch, log, now, limits })
+  const sender = createSender({
+    fetch,
+    log,
+    now,
+    limits,
+    plainHttpWay: () => 'If that is meant, begin releases.upstream.url with http://.',
+  })
   return {
     async metadata(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
       const address = `${url}/metadata/${name}`

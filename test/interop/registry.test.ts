@@ -218,7 +218,7 @@ describe.skipIf(program === undefined)(`docker-registry${without('docker-registr
         .catch((error) => error)
       expect([stranger.code, stranger.message]).toEqual([
         'registry-unavailable',
-        expect.stringContaining('set ca'),
+        expect.stringContaining(`{"${secure.host}":{"ca":`),
       ])
     },
   )

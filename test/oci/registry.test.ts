@@ -334,7 +334,7 @@ describe('a busy registry', () => {
       .catch((caught) => caught)
     expect([error.code, error.message]).toEqual([
       'registry-unavailable',
-      expect.stringContaining('ECONNREFUSED'),
+      expect.stringContaining('refuses the connection'),
     ])
   })
 })
@@ -489,13 +489,55 @@ describe('credentials', () => {
 })
 
 describe('how a registry is reached', () => {
-  test('plain HTTP is spoken only where it is configured', async () => {
-    const source = repository({ hosts: {}, limits: { attemptsMax: 1 } })
-    const error = await source.resolve({ tag: '1' }, { arch: 'amd64' }).catch((caught) => caught)
-    expect([error.code, error.message]).toEqual([
-      'registry-unavailable',
-      expect.stringContaining('plainHttp'),
-    ])
+  const pulled = (options: Partial<RegistryOptions>) =>
+    repository(options)
+      .resolve({ tag: '1' }, { arch: 'amd64' })
+      .catch((caught) => caught)
+
+  test('plain HTTP is spoken only where it is configured; the first try says so, and how it is allowed', async () => {
+    const error = await pulled({ hosts: {} })
+    expect(error.code).toBe('registry-unavailable')
+    expect(slept).toEqual([])
+    const json = `{"${registry.host}":{"plainHttp":true}}`
+    expect(error.message).toContain(`${registry.host} speaks plain HTTP`)
+    expect(error.message).toContain(`registry: {hosts: {"${registry.host}": {plainHttp: true}}}`)
+    expect(error.message).toContain(`--set 'registry.hosts=${json}'`)
+    expect(error.message).toContain(`MUSTER_REGISTRY_HOSTS='${json}'`)
+    expect(error.message).not.toMatch(/SSL|EPROTO/)
+  })
+
+  /** As Node 26 makes them; whether a name resolves is not for a test to ask of this machine. */
+  const refusing = (code: string) => {
+    let calls = 0
+    const fetch: RegistryOptions['fetch'] = async () => {
+      calls++
+      throw Object.assign(new Error(`what Node says of ${code}`), { code })
+    }
+    return { fetch, calls: () => calls }
+  }
+
+  test.each([
+    ['ENOTFOUND', 'does not resolve', 1],
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'ca: /path/to/ca.pem', 1],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', '"ca":"/path/to/ca.pem"', 1],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', 'for another name', 1],
+    ['CERT_HAS_EXPIRED', 'has expired', 1],
+    ['EAI_AGAIN', 'no DNS server answers', 5],
+    ['ECONNRESET', 'did not answer in 5 tries', 5],
+  ])('%s is said as "%s" after %i tries', async (code, words, tries) => {
+    const network = refusing(code)
+    const error = await pulled({ fetch: network.fetch })
+    expect([error.code, error.message]).toEqual(['registry-unavailable', expect.stringContaining(words)])
+    expect(network.calls()).toBe(tries)
+  })
+
+  test('a refused connection is tried again, because registries start anew, and then said in plain words', async () => {
+    const { host } = registry
+    await registry[Symbol.asyncDispose]()
+    const error = await pulled({})
+    expect(slept).toHaveLength(4)
+    expect(error.message).toContain(`${host} refuses the connection at ${host}: nothing listens there`)
+    registry = await RegistrySimulator.start()
   })
 
   test('plain HTTP with a certificate authority is a contradiction', () => {
