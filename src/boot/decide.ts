@@ -32,7 +32,8 @@ export type PlannerOptions = {
 export type Ingredient<Value> = { value: Value } | { error: MusterError }
 export type Ingredients = {
   metadata: Ingredient<'fresh'>
-  release: Ingredient<Resolution>
+  /** Of one reading of the catalog: while the rest is looked up, it may be replaced by a newer one. */
+  release: Ingredient<Resolution & { timestampVersion: number }>
   /** Of a profile without a cluster: no files. */
   join: Ingredient<PlanFile[]>
   signer: Ingredient<Signer>
@@ -96,14 +97,12 @@ export function createPlanner(options: PlannerOptions) {
         if (expired !== undefined) throw expired
         return 'fresh' as const
       }),
-      release: await found(() =>
-        releases.catalog().resolve({
-          image: image.name,
-          arch,
-          channel: image.channel,
-          version: image.version,
-        }),
-      ),
+      release: await found(() => {
+        const { resolve, trusted } = releases.catalog()
+        const { channel, name, version } = image
+        const resolved = resolve({ image: name, arch, channel, version })
+        return { ...resolved, timestampVersion: trusted.versions.timestamp }
+      }),
       join: await found(() => (cluster === undefined ? [] : options.joinFiles(cluster, machine))),
       signer: await found(() => releases.planSigner()),
     }
@@ -120,7 +119,6 @@ export function createPlanner(options: PlannerOptions) {
     const { machine, boot, ingredients, profile } = chosen
     needed(ingredients.metadata)
     const release = needed(ingredients.release)
-    const { trusted } = releases.catalog()
     const because = [
       ...chosen.because,
       ...release.because,
@@ -131,7 +129,7 @@ export function createPlanner(options: PlannerOptions) {
       machine: machine.id,
       boot,
       repository: releases.repository,
-      timestampVersion: trusted.versions.timestamp,
+      timestampVersion: release.timestampVersion,
       target: release.target,
       minReleaseCounter: release.floor,
       arguments: profile.arguments,
