@@ -222,7 +222,7 @@ export const configSchema = z.strictObject({
     undecidedPerAddressMax: count(
       64,
       1_000_000,
-      'The same, from one address; 8 times that from one IPv6 /64',
+      'The same, from one address; 8 times that from one IPv6 /64, which must stay below undecidedMax or one network pushes out the others',
     ),
   }),
   machines: section({

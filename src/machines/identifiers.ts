@@ -92,8 +92,9 @@ export function cleanIdentifiers(identifiers: Identifiers): CleanIdentifiers {
 export type Source = { host: string; network?: string }
 
 /**
- * A /64 gets so many times what one of its addresses gets: enough for a hall of machines, and too little for it to push out
- * everybody else's (undecidedPerAddressMax times this stays below undecidedMax).
+ * A /64 gets so many times what one of its addresses gets: enough for a hall of machines, and with the settings' defaults too little
+ * for it to push out everybody else's: 8 times undecidedPerAddressMax is 512, and undecidedMax 1000. Both are the operator's to set, and
+ * the description of undecidedPerAddressMax says what to keep.
  */
 export const sharesOfNetwork = 8
 
