@@ -20,6 +20,7 @@ export const errorCodes = [
   // releases: sound but not allowed here
   'release-below-floor',
   'release-exists',
+  'release-in-use',
   'release-incomplete',
   'channel-invalid',
   'not-verified',

@@ -136,7 +136,8 @@ async function build(
   })
   checkSettings(settings)
   const { servers } = settings
-  if (origin !== 'network' && servers.length === 0) trust.notes.push(...noServerNotes(agentArgumentsOf(config, arch)))
+  if (origin !== 'network' && servers.length === 0)
+    trust.notes.push(...noServerNotes(agentArgumentsOf(config, arch)))
   const built = await buildAgent({
     arch,
     hardware,

@@ -1,6 +1,5 @@
 /** `muster images`, `muster image publish`, `muster image pull`: which operating systems there are, and how new ones come in. */
 import { existsSync, statSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { MusterError } from '../errors.ts'
 import type { ImagesView, PullProgress } from '../http/admin-images.ts'
@@ -10,30 +9,24 @@ import type { ImageName, ImageSource } from '../oci/source.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { Published } from '../releases/publish-here.ts'
 import { publishThere } from '../releases/publish-there.ts'
-import { periodsOf } from '../signing/expiry.ts'
-import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
 import { anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import type { Context } from './context.ts'
 import { readGiven } from './given-file.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
 import { bytes, print, table } from './output.ts'
-import { lastTargetsVersion, rememberTargetsVersion } from './publisher-memory.ts'
-import { createRemoteServer } from './remote-store.ts'
+import { addPublisherOptions, openPublisher, type PublisherOptions } from './publisher.ts'
+import { addRemoveImage } from './remove-image.ts'
 import { addSignKernel, readCertificate } from './sign-kernel.ts'
 
-type PublishOptions = {
+type PublishOptions = PublisherOptions & {
   as: ReleaseName
   channel: string | false
-  key?: string
-  root?: string
   arch?: Arch
   hardwareId?: string[]
   floor?: number
   counter?: number
   minAgent?: string
   secureBoot?: string
-  repository?: string
-  targetsAtLeast?: number
 }
 
 export function addImages(program: Command, context: Context): void {
@@ -45,16 +38,16 @@ export function addImages(program: Command, context: Context): void {
       print(context.output(), found, () => imagesText(found))
     })
 
-  const image = program.command('image').description('bring in an operating system: publish, pull')
-  image
+  const image = program
+    .command('image')
+    .description('bring in an operating system, or withdraw one: publish, pull, remove')
+  const publishCommand = image
     .command('publish')
     .argument('<source>', 'an OCI layout folder (folder or folder:tag), or a registry reference')
     .description('sign a release with your key and publish it')
     .requiredOption('--as <image/version>', 'what it is called here, as in edge-os/1.4.2', releaseName)
     .option('--channel <channel>', 'channel that names it from now on', channelName, 'stable')
     .option('--no-channel', 'no channel names it yet')
-    .option('--key <file>', "the targets key (default: the server's own, keys/<repository>/targets.pem)")
-    .option('--root <file>', "the repository's root.json, from a road you trust (default: the data folder's)")
     .option('--arch <arch>', 'only this architecture; needed where the source does not say it', anArch)
     .option('--hardware-id <id...>', 'boots only on this hardware; any hardware unless given')
     .option('--floor <counter>', 'no release of the image with a lower counter boots any more', wholeNumber)
@@ -68,13 +61,10 @@ export function addImages(program: Command, context: Context): void {
       'refuse a kernel that this Secure Boot certificate (PEM) did not sign: its machines would not start it',
     )
     .option('--min-agent <version>', 'oldest agent that can boot it')
-    .option('--repository <name>', "the server's TUF repository (default: releases.repository)")
-    .option(
-      '--targets-at-least <version>',
-      'refuse a server that shows older targets (default: what was signed last, kept beside the key)',
-      wholeNumber,
-    )
-    .action((source: string, options: PublishOptions) => publish(context, source, options))
+  addPublisherOptions(publishCommand).action((source: string, options: PublishOptions) =>
+    publish(context, source, options),
+  )
+  addRemoveImage(image, context)
   addSignKernel(image, context)
   image
     .command('pull')
@@ -109,26 +99,14 @@ export function addImages(program: Command, context: Context): void {
 
 async function publish(context: Context, source: string, options: PublishOptions): Promise<void> {
   const { image, version } = options.as
-  const { config } = context.loaded()
-  const repository = options.repository ?? config.releases.repository
-  const data = resolve(config.data)
-  const keyFile = options.key ?? keyFileOf(join(data, 'keys', repository), 'targets')
-  const signer = await loadSigner(context, keyFile)
-  const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
+  const { remember, ...publisher } = await openPublisher(context, options)
   const opened = await openSource(context, source)
   if (options.secureBoot !== undefined)
     await checkKernelSignatures({ ...opened, arch: options.arch }, readCertificate(options.secureBoot))
   const progress = createProgressLine(context)
   const published = await publishThere({
     ...opened,
-    server: createRemoteServer(context.api(), repository),
-    repository,
-    trustedRoot: readRoot(root),
-    signer,
-    leastTargetsVersion: Math.max(options.targetsAtLeast ?? 0, lastTargetsVersion(keyFile, repository)),
-    periods: periodsOf(context.loaded().config.releases.expiry),
-    now: context.world.now,
-    crypto: context.world.crypto,
+    ...publisher,
     image,
     version,
     arch: options.arch,
@@ -141,7 +119,7 @@ async function publish(context: Context, source: string, options: PublishOptions
     signal: context.world.signal,
   })
   progress.end()
-  rememberTargetsVersion(keyFile, repository, published.targetsVersion, context.output().note)
+  remember(published.targetsVersion)
   print(context.output(), published, () =>
     [
       ...published.releases.map(({ path, digest }) => `${path}  ${digest}\n`),
@@ -179,25 +157,6 @@ async function openSource(context: Context, text: string): Promise<{ source: Ima
 
 function isFolder(path: string): boolean {
   return existsSync(path) && statSync(path).isDirectory()
-}
-
-async function loadSigner(context: Context, path: string): Promise<Signer> {
-  const signer = await loadKeyFile(path, context.world.log(context.loaded().config.log))
-  if (signer !== undefined) return signer
-  throw new MusterError(
-    'key-not-found',
-    `There is no targets key at ${path}. Name it with --key; on the server's machine, name its folder with --data.`,
-    { details: { path } },
-  )
-}
-
-function readRoot(path: string): Uint8Array {
-  return readGiven(path, {
-    by: '--root',
-    what: "The repository's root.json",
-    code: 'repository-not-found',
-    wayOut: 'Give it with --root: without it a server that was taken over could have you sign what it likes.',
-  })
 }
 
 /** One line that is written over while a person watches; nothing in a log or a pipe. */

@@ -101,7 +101,7 @@ export function imageRoutes(releases: ImageDeciders, log: Log) {
     }),
     acceptTargets: route({
       summary:
-        'A signed targets.json, one version on (application/octet-stream: the bytes are what is signed)',
+        'A signed targets.json, one version on, with more releases or without some (application/octet-stream: the bytes are what is signed)',
       group,
       params,
       reply: z.object({ version: count }),

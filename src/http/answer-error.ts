@@ -24,6 +24,7 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   'profile-tie': 409,
   'label-missing': 409,
   'release-exists': 409,
+  'release-in-use': 409,
   'repository-exists': 409,
   'repository-locked': 409,
   'session-invalid': 401,

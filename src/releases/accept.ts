@@ -8,6 +8,7 @@
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { pickArtifact } from '../oci/artifact.ts'
+import type { Release } from '../protocol/release-rules.ts'
 import { type ExpiryPeriods, expiresIn } from '../signing/expiry.ts'
 import { type Keys, requireKey } from '../signing/keys.ts'
 import { buildSnapshot, buildTimestamp, signMetadata } from '../signing/repository.ts'
@@ -33,12 +34,15 @@ export type RepositoryTools = {
   log: Log
 }
 
+/** Whether releases may go; the caller knows who needs them. @throws MusterError `release-in-use` */
+export type CheckWithdrawn = (withdrawn: readonly Release[]) => Promise<void>
+
 /**
  * Accepts targets.json N+1. The very bytes that are current already are accepted again without effect, because a publisher
  * whose answer got lost asks again.
  *
  * @throws MusterError `metadata-rollback` or `metadata-mismatch` when the version is not the next one, `metadata-*` when it does
- *   not verify, `target-invalid`, `channel-invalid`, `release-exists` when it breaks a rule, `release-incomplete` while content is
+ *   not verify, `target-invalid`, `channel-invalid`, `release-exists` when it breaks a rule, what `checkWithdrawn` throws, `release-incomplete` while content is
  *   missing, `manifest-*` for a manifest that cannot boot, `key-not-found` when this server cannot sign snapshot or timestamp
  */
 export async function acceptTargets(
@@ -46,6 +50,7 @@ export async function acceptTargets(
   state: RepositoryState,
   before: Catalog,
   bytes: Uint8Array,
+  checkWithdrawn: CheckWithdrawn = async () => {},
 ): Promise<Catalog> {
   const { files, log } = tools
   if (Buffer.compare(bytes, state.targets.bytes) === 0) return before
@@ -63,10 +68,14 @@ export async function acceptTargets(
     strict: true,
   })
   checkPublication(before, catalog)
+  const withdrawn = withdrawnBy(before, catalog)
+  if (withdrawn.length > 0) await checkWithdrawn(withdrawn)
   await checkBootable(tools, before, catalog)
   for (const target of offeredTargets(catalog)) await admitTarget(tools, target)
   await files.commit(next)
   log.info({ repository: tools.repository, versions: catalog.trusted.versions }, 'published')
+  for (const { path } of withdrawn)
+    log.info({ repository: tools.repository, path }, 'a release was withdrawn')
   return catalog
 }
 
@@ -151,6 +160,11 @@ function checkNeverReplaced(
       throw new MusterError('release-exists', sentence, { details: { path, expected: manifest.digest } })
     }
   }
+}
+
+function withdrawnBy(before: Catalog, after: Catalog): Release[] {
+  const listed = new Set(after.targets().map(({ path }) => path))
+  return before.images().flatMap(({ releases }) => releases.filter(({ path }) => !listed.has(path)))
 }
 
 /** What is new has to be something a machine can boot: found at the desk, not on a thousand consoles. */

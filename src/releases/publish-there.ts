@@ -33,7 +33,8 @@ export type PublishingServer = {
   acceptTargets(bytes: Uint8Array): Promise<unknown>
 }
 
-export type PublishThere = Omit<PublishRequest, 'onProgress'> & {
+/** A server that is not trusted, and what its metadata is held against. */
+export type ServerAccess = {
   server: PublishingServer
   repository: string
   /** root.json that came by a road that is trusted, of any version. */
@@ -47,9 +48,13 @@ export type PublishThere = Omit<PublishRequest, 'onProgress'> & {
   periods: ExpiryPeriods
   now: () => number
   crypto: Crypto
-  onProgress?: (progress: PullProgress) => void
-  signal?: AbortSignal
 }
+
+export type PublishThere = ServerAccess &
+  Omit<PublishRequest, 'onProgress'> & {
+    onProgress?: (progress: PullProgress) => void
+    signal?: AbortSignal
+  }
 
 /**
  * The same content again changes nothing, so a publication that was interrupted is simply repeated.
@@ -90,8 +95,12 @@ export async function publishThere(options: PublishThere): Promise<Published> {
   return { ...published, targetsVersion: current.version + 1 }
 }
 
-async function readServer(
-  options: PublishThere,
+/**
+ * The server's releases, verified, and its targets.json, over which the next one is signed.
+ * @throws MusterError as `publishThere`
+ */
+export async function readServer(
+  options: ServerAccess,
 ): Promise<{ catalog: Catalog; current: SignedOf<'targets'> }> {
   const { server, repository, trustedRoot, signer, now, crypto } = options
   const seen = new Map<string, Uint8Array>()
@@ -136,7 +145,7 @@ async function readVerified(server: PublishingServer, target: VerifiedTarget): P
   )
 }
 
-async function upload(sink: BlobSink, bytes: Uint8Array): Promise<void> {
+export async function upload(sink: BlobSink, bytes: Uint8Array): Promise<void> {
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
   if ((await sink.size(digest)) !== undefined) return
   await sink.write({ digest, size: bytes.length }, once(bytes))

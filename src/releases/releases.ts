@@ -18,7 +18,7 @@ import { type Keys, loadKeys, requireKey, type Signer } from '../signing/keys.ts
 import type { BlobStore } from '../store/blobs.ts'
 import { durableFiles } from '../store/durable-files.ts'
 import type { Store } from '../store/store.ts'
-import { acceptTargets, type RepositoryTools } from './accept.ts'
+import { acceptTargets, type CheckWithdrawn, type RepositoryTools } from './accept.ts'
 import { admitTarget, offeredTargets, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -83,7 +83,7 @@ export type Releases = AsyncDisposable & {
   publish(request: PublishRequest): Promise<Published>
   setChannel(request: ChannelRequest): Promise<Published>
   /** targets.json N+1 that a publisher signed elsewhere. @throws as accept.ts says */
-  acceptTargets(bytes: Uint8Array): Promise<void>
+  acceptTargets(bytes: Uint8Array, checkWithdrawn?: CheckWithdrawn): Promise<void>
   resignDue(): Promise<ResignResult>
   /** One round of following upstream. @throws as sync.ts says; the state before stays */
   sync(options?: { onProgress?: PullProgress; signal?: AbortSignal }): Promise<void>
@@ -177,9 +177,9 @@ export function createReleases(options: ReleasesOptions): Releases {
     return { state, catalog }
   }
 
-  async function accept(bytes: Uint8Array): Promise<Catalog> {
+  async function accept(bytes: Uint8Array, checkWithdrawn?: CheckWithdrawn): Promise<Catalog> {
     const before = current()
-    await acceptTargets(tools(), before.state, before.catalog, bytes)
+    await acceptTargets(tools(), before.state, before.catalog, bytes, checkWithdrawn)
     await load()
     return current().catalog
   }
@@ -245,9 +245,9 @@ export function createReleases(options: ReleasesOptions): Releases {
 
     publish: (request) => oneAtATime(() => publishRelease(publisher, request)),
     setChannel: (request) => oneAtATime(() => setChannel(publisher, request)),
-    acceptTargets: (bytes) =>
+    acceptTargets: (bytes, checkWithdrawn) =>
       oneAtATime(async () => {
-        await accept(bytes)
+        await accept(bytes, checkWithdrawn)
       }),
 
     resignDue: () =>

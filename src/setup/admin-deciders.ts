@@ -16,6 +16,7 @@ import { parseProfile } from '../machines/profiles.ts'
 import { pullInto } from '../oci/pull.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { RegistryClient } from '../oci/registry.ts'
+import type { Release } from '../protocol/release-rules.ts'
 import type { Catalog } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { BlobStore } from '../store/blobs.ts'
@@ -169,9 +170,24 @@ function imageDeciders(facts: AdminFacts): ImageDeciders {
     },
     async acceptTargets(repository, bytes) {
       require(repository)
-      await releases.acceptTargets(bytes)
+      await releases.acceptTargets(bytes, (withdrawn) => checkNotAsked(facts, withdrawn))
       return { version: releases.catalog().trusted.versions.targets }
     },
+  }
+}
+
+/** A profile that names a version would wait for it for ever. @throws MusterError release-in-use */
+async function checkNotAsked({ machines }: AdminFacts, withdrawn: readonly Release[]): Promise<void> {
+  const profiles = await machines.profiles.list()
+  for (const { image, path, version } of withdrawn) {
+    const users = profiles.filter((one) => one.image?.name === image && one.image.version === version)
+    if (users.length === 0) continue
+    const names = users.map(({ name }) => name).join(', ')
+    throw new MusterError(
+      'release-in-use',
+      `${path} was not removed, because its version is asked for by profile ${names}; change the profile first ('muster profile set').`,
+      { details: { path, profiles: users.map(({ name }) => name) } },
+    )
   }
 }
 

@@ -24,17 +24,20 @@ import { muster, type Ran } from './command-line.ts'
 let site: Site
 let plane: AdminPlane
 let socketPath: string
+let profiles: { name: string; image: { name: string; version?: string } }[]
 /** What every registry has. */
 let pulled: ImageSource
 beforeEach(async () => {
   pulled = image('pulled', { bytes: 300_000 })
   site = await openSite()
+  profiles = []
   socketPath = join(site.data, 'admin.sock')
   const facts: Partial<AdminFacts> = {
     releases: site.releases,
     blobs: site.blobs,
     registries: { repository: () => pulled },
     config: {} as never,
+    machines: { profiles: { list: async () => profiles } } as never,
   }
   plane = await createAdminPlane({
     version: '0.1.0',
@@ -367,5 +370,55 @@ describe('publishing for machines with Secure Boot', () => {
       78,
       expect.stringMatching(/--out: \/no\/signed.*\(config-invalid/s),
     ])
+  })
+})
+
+describe('muster image remove', () => {
+  const publishing = async (version: string) =>
+    expect(
+      await here('image', 'publish', await layout(version, version), '--as', `edge-os/${version}`),
+    ).toMatchObject({ code: 0 })
+  const remove = (...argv: string[]) => here('image', 'remove', ...argv)
+
+  test('withdraws a release, and remembers what it signed', async () => {
+    await publishing('1.0.0')
+    await publishing('1.1.0')
+    expect(await remove('edge-os/1.0.0')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(
+        /^edge-os\/1\.0\.0\/amd64 {2}removed\nno machine boots it from targets version 4 on/,
+      ),
+    })
+    expect((await here('images')).out).not.toContain('1.0.0')
+    const memory = await readFile(join(site.data, 'keys/main/targets.pem.last'), 'utf8')
+    expect(JSON.parse(memory)).toEqual({ main: 4 })
+    expect(await remove('edge-os/1.0.0')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('is not published'),
+    })
+  })
+
+  test('leaves what a channel names, and says which way leads on', async () => {
+    await publishing('1.0.0')
+    await publishing('1.1.0')
+    expect(await remove('edge-os/1.1.0')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('--instead'),
+    })
+    expect((await remove('edge-os/1.1.0', '--instead', '1.0.0')).out).toContain(
+      'channel stable names 1.0.0.\n',
+    )
+    expect(site.releases.catalog().resolve({ image: 'edge-os', arch: 'amd64' }).release.version).toBe('1.0.0')
+  })
+
+  test('leaves what a profile asks for by its version: the server refuses it of any publisher', async () => {
+    await publishing('1.0.0')
+    await publishing('1.1.0')
+    profiles = [{ name: 'rack-7', image: { name: 'edge-os', version: '1.0.0' } }]
+    const refused = await remove('edge-os/1.0.0')
+    expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('profile rack-7') })
+    expect(site.releases.catalog().image('edge-os')?.releases).toHaveLength(2)
+    profiles = [{ name: 'rack-7', image: { name: 'edge-os' } }]
+    expect((await remove('edge-os/1.0.0')).code).toBe(0)
   })
 })

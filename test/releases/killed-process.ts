@@ -1,5 +1,5 @@
 /**
- * A process that dies: `node killed-process.ts publish|follow|init <data folder> <operation> [url]`. Just before it asks the
+ * A process that dies: `node killed-process.ts publish|remove|follow|init <data folder> <operation> [url]`. Just before it asks the
  * system for that file operation (counted from 1) it kills itself with SIGKILL, so that no moment between two operations escapes a
  * test. Each line it prints is an acknowledgement: what it says must be true for ever after.
  *
@@ -36,7 +36,7 @@ Object.assign(fs, {
 })
 syncBuiltinESMExports()
 
-const { image, openSite, publish } = await import('./world.ts')
+const { image, openSite, publish, withdraw } = await import('./world.ts')
 const say = (what: string) => process.stdout.write(`${what}\n`)
 
 if (work === 'follow') {
@@ -46,6 +46,14 @@ if (work === 'follow') {
   say('ready')
   await site.releases.sync()
   say(`${site.releases.catalog().trusted.versions.timestamp} ${operations}`)
+} else if (work === 'remove') {
+  // The newest, so that the channel changes with it; there has to be one before it.
+  const site = await openSite({ data })
+  const [newest, before] = site.releases.catalog().image('edge')?.releases ?? []
+  counting = true
+  say('ready')
+  await withdraw(site, newest?.version ?? '', before?.version)
+  say(`${newest?.version} ${operations}`)
 } else {
   const site = await openSite({ data })
   counting = true

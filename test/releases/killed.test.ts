@@ -1,5 +1,5 @@
 /**
- * kill -9 at moments spread over all file operations of a publish, a pull and a first start: nothing half is served
+ * kill -9 at moments spread over all file operations of a publish, a removal, a pull and a first start: nothing half is served
  * afterwards, and nothing that was acknowledged is lost.
  */
 import { spawn } from 'node:child_process'
@@ -86,6 +86,33 @@ describe(`kill -9 (MUSTER_SEED=${seed})`, () => {
       await site[Symbol.asyncDispose]()
     }
     expect((await run('publish', data, 0))?.what).toBe(`${versions.length + 1}.0`)
+  })
+
+  it(`${rounds} times during a removal: a release is there or not, and the channel names one that is`, {
+    timeout: 240_000,
+  }, async () => {
+    const site = await openSite({ data })
+    for (let number = 1; number <= rounds + 2; number++) await publish(site, `${number}.0`)
+    let left = rounds + 2
+    await site[Symbol.asyncDispose]()
+    const whole = await run('remove', data, 0)
+    expect(whole?.what).toBe(`${left}.0`)
+    left -= 1
+    for (const moment of moments(whole?.operations ?? 0)) {
+      const acknowledged = await run('remove', data, moment)
+      const site = await openSite({ data })
+      const now = await readEverything(site)
+      const gone = left - now.length
+      expect([0, 1]).toContain(gone)
+      if (acknowledged !== undefined) expect(gone).toBe(1)
+      left = now.length
+      const { release } = site.releases.catalog().resolve({ image: 'edge', arch: 'amd64' })
+      expect(release.version).toBe(`${left}.0`)
+      // What a machine that is under way loads is here, removed or not.
+      for (const { manifest } of site.store.admitted()) await (await site.store.open(manifest.digest)).close()
+      await site[Symbol.asyncDispose]()
+    }
+    expect((await run('remove', data, 0))?.what).toBe(`${left}.0`)
   })
 
   it(`${rounds} times during a pull`, { timeout: 240_000 }, async () => {

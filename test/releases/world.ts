@@ -12,9 +12,12 @@ import { mediaTypes, parseImageManifest } from '../../src/oci/manifest.ts'
 import type { ImageSource, ResolvedManifest } from '../../src/oci/source.ts'
 import { createTransport } from '../../src/oci/transport.ts'
 import type { Arch } from '../../src/protocol/identifiers.ts'
+import type { ServerAccess } from '../../src/releases/publish-there.ts'
 import { createReleases, type Releases } from '../../src/releases/releases.ts'
+import { removeThere } from '../../src/releases/remove-there.ts'
 import type { Upstream } from '../../src/releases/sync.ts'
 import { periodsOf } from '../../src/signing/expiry.ts'
+import { loadKeyFile } from '../../src/signing/keys.ts'
 import { type BlobStore, createBlobStore } from '../../src/store/blobs.ts'
 import { createStore, type Store } from '../../src/store/store.ts'
 
@@ -120,6 +123,39 @@ export const publish = (site: Site, version: string, more: object = {}) =>
     version,
     ...more,
   })
+
+/** The site as a publisher elsewhere sees it, with the site's own key. */
+export async function access(site: Site): Promise<ServerAccess> {
+  const signer = await loadKeyFile(join(site.data, 'keys/main/targets.pem'), silentLog)
+  if (signer === undefined) throw new Error('the site has no targets key')
+  return {
+    server: {
+      metadata: site.releases.metadata,
+      readBlob: (digest, maxBytes) => site.blobs.readAll(digest, maxBytes),
+      sink: site.blobs,
+      acceptTargets: (bytes) => site.releases.acceptTargets(bytes),
+    },
+    repository: 'main',
+    trustedRoot: await site.releases.trustedRoot(),
+    signer,
+    leastTargetsVersion: 0,
+    periods: periodsOf('default'),
+    now: () => site.clock.nowMs,
+    crypto: createNodeCrypto(),
+  }
+}
+
+/** Removes edge/<version>; `acceptTargets` stands for what happens to the signed bytes. */
+export async function withdraw(
+  site: Site,
+  version: string,
+  instead?: string,
+  acceptTargets?: (bytes: Uint8Array) => Promise<void>,
+) {
+  const options = await access(site)
+  const server = { ...options.server, ...(acceptTargets && { acceptTargets }) }
+  return removeThere({ ...options, server, image: 'edge', version, instead })
+}
 
 export type Served = AsyncDisposable & {
   url: string
