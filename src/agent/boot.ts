@@ -1,5 +1,6 @@
 /** One boot: the steps in their order, once. */
 import type { Agent } from './agent.ts'
+import { createMirrorOrder } from './mirrors.ts'
 import { serversToAsk } from './servers.ts'
 import type { Session } from './session.ts'
 import { fetchArtifact, fetchContent } from './steps/content.ts'
@@ -32,7 +33,7 @@ export async function bootOnce(agent: Agent, rounds: Rounds = {}): Promise<NoPla
   // Several addresses of one server are no others to ask: another one has a key of its own.
   const others = servers.length > 1 && settings.config.pins.length > 1
   const patienceMs = others ? limits.waitElsewhereMs : Number.POSITIVE_INFINITY
-  const mirrors = [...reply.mirrors, ...settings.config.mirrors]
+  const mirrors = createMirrorOrder([...reply.mirrors, ...settings.config.mirrors])
   const source = { session, net, mirrors, patienceMs }
   const first = await getPlan(agent, source)
   if (!('plan' in first)) return first

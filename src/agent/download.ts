@@ -13,8 +13,8 @@ import { collect } from './program.ts'
 import { backoffMs } from './retry.ts'
 
 export type Download = {
-  /** Of the mirrors, in the order in which they are asked. */
-  urls: readonly string[]
+  /** Of the mirrors, in the order in which they are asked; `left` is called where one did not do. */
+  sources: readonly { url: string; left?: () => void }[]
   /** Lower-case hexadecimal. */
   sha256: string
   size: number
@@ -25,7 +25,7 @@ export type Download = {
 }
 
 /** The blob from one mirror. */
-type Source = Omit<Download, 'urls'> & {
+type Source = Omit<Download, 'sources'> & {
   url: string
   /** `host.now()` when the whole of it has taken too long. */
   endMs: number
@@ -50,7 +50,7 @@ type Parts = Pick<Agent, 'host' | 'limits'>
  */
 export async function downloadBlob(agent: Parts, blob: Download): Promise<void> {
   const { host, limits } = agent
-  const { urls, ...wanted } = blob
+  const { sources, ...wanted } = blob
   const endMs = host.now() + wholeMs(blob.size, limits)
   const slow: { url: string; rate: number }[] = []
   const errors: unknown[] = []
@@ -84,8 +84,10 @@ export async function downloadBlob(agent: Parts, blob: Download): Promise<void> 
   }
 
   try {
-    for (const url of urls)
-      if (await fetchFrom(url, urls.length > 1 ? createPace(host, limits) : undefined)) return
+    for (const { url, left } of sources) {
+      if (await fetchFrom(url, sources.length > 1 ? createPace(host, limits) : undefined)) return
+      left?.()
+    }
     for (const { url } of slow.toSorted((a, b) => b.rate - a.rate)) if (await fetchFrom(url)) return
   } finally {
     if (sink !== undefined) await closeSink(sink)

@@ -13,21 +13,46 @@ import { printable } from './text.ts'
 const unavailableCodes: readonly ErrorCode[] = ['metadata-unavailable', 'blob-unavailable']
 
 /**
- * The first mirror for which `attempt` succeeds. When none does: the first error that is more than "not there", since
+ * A boot's mirrors in the order in which they are to be asked, as far as this boot has learned: each wait for one that is dead or
+ * slow is paid once, not for every file. Nobody is struck off, because the others may turn out worse.
+ */
+export type MirrorOrder = {
+  mirrors(): readonly Mirror[]
+  putLast(mirror: Mirror): void
+}
+
+export function createMirrorOrder(mirrors: readonly Mirror[]): MirrorOrder {
+  let order = [...mirrors]
+  return {
+    mirrors: () => order,
+    putLast(mirror) {
+      if (order.includes(mirror)) order = [...order.filter((each) => each !== mirror), mirror]
+    },
+  }
+}
+
+/** The same for those of a kind alone; what is learned of them counts for all. */
+export function onlyOf(order: MirrorOrder, kind: Mirror['kind']): MirrorOrder {
+  return { ...order, mirrors: () => order.mirrors().filter((mirror) => mirror.kind === kind) }
+}
+
+/**
+ * The first mirror for which `attempt` succeeds; one for which it did not is asked last from then on. When none does: the first error that is more than "not there", since
  * that one tells of an attack or a mistake.
  * @throws MusterError of `attempt`, or `missing` when there is no mirror at all
  */
 export async function onAnyMirror<T>(
-  mirrors: readonly Mirror[],
+  order: MirrorOrder,
   missing: MusterError,
   attempt: (mirror: Mirror) => Promise<T>,
 ): Promise<T> {
   const errors: unknown[] = []
-  for (const mirror of mirrors) {
+  for (const mirror of order.mirrors()) {
     try {
       return await attempt(mirror)
     } catch (error) {
       errors.push(error)
+      order.putLast(mirror)
     }
   }
   throw tellingOf(errors) ?? missing

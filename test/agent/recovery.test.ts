@@ -338,3 +338,37 @@ describe('a server that says when to come back', () => {
     expect(Math.max(...(await busyTwice('Fri, 31 Dec 2100 23:59:59 GMT')()))).toBeLessThan(10_000)
   })
 })
+
+describe('a mirror that does not do', () => {
+  /** What the first of two mirrors was asked for, in the order of asking; `refuses` says for which paths it is away. */
+  async function askedOfFirst(refuses: (path: string) => boolean) {
+    const { world: made } = await createWorld()
+    await using world = made
+    world.changeReply = (reply) => ({
+      ...reply,
+      mirrors: [{ kind: 'static', url: `${world.url}/first` }, ...reply.mirrors],
+    })
+    world.meddle = ({ path }) => {
+      if (!path.startsWith('/first/')) return undefined
+      const body = world.files.get(path.replace('/first/', '/tuf/main/'))
+      return refuses(path) ? { status: 503 } : body === undefined ? { status: 404 } : { body }
+    }
+    const { started } = await world.boot()
+    expect(started).toBe(true)
+    const asked = world.requests.filter((path) => path.startsWith('/first/'))
+    return { asked: asked.map((path) => path.replace('/first/', '')), all: world.requests }
+  }
+
+  test('is waited for once in a boot, and not again for each file', async () => {
+    const { asked, all } = await askedOfFirst(() => true)
+    expect(asked.length).toBeGreaterThan(1)
+    expect([...new Set(asked)]).toEqual(['metadata/2.root.json'])
+    expect(new Set(all.filter((path) => path.includes('/tuf/main/blobs/'))).size).toBeGreaterThan(1)
+  })
+
+  test('that has metadata and sends no blobs is waited for at the first blob alone', async () => {
+    const { asked } = await askedOfFirst((path) => path.includes('/blobs/'))
+    expect(asked).toContain('metadata/timestamp.json')
+    expect(new Set(asked.filter((path) => path.startsWith('blobs/'))).size).toBe(1)
+  })
+})

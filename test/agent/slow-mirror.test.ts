@@ -67,7 +67,7 @@ async function download(mirrors: Mirror[], change: Partial<Limits> = {}, wanted 
   await downloadBlob(
     { host: createNodeHost({ binFolder: folder }), limits: { ...limits, ...change } },
     {
-      urls: mirrors.map(({ url }) => url),
+      sources: mirrors.map(({ url }) => ({ url })),
       sha256: createHash('sha256').update(wanted).digest('hex'),
       size: wanted.length,
       path,

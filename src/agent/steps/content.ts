@@ -4,14 +4,13 @@ import { MusterError } from '../../errors.ts'
 import { pickArtifact } from '../../oci/artifact.ts'
 import { type Descriptor, mediaTypes, parseImageManifest } from '../../oci/manifest.ts'
 import { architectureOf } from '../../oci/platform.ts'
-import type { Mirror } from '../../protocol/hello.ts'
 import type { Plan } from '../../protocol/plan.ts'
 import { checkManifest, type Release } from '../../protocol/release-rules.ts'
 import { decodeUtf8 } from '../../wire/utf8.ts'
 import type { Agent } from '../agent.ts'
 import { checkFiles, encodeCpio } from '../cpio.ts'
 import { downloadBlob } from '../download.ts'
-import { blobUrl, fetchSmall, onAnyMirror, targetUrls } from '../mirrors.ts'
+import { blobUrl, fetchSmall, type MirrorOrder, onAnyMirror, targetUrls } from '../mirrors.ts'
 import type { Target } from './metadata.ts'
 
 type Artifact = ReturnType<typeof pickArtifact>
@@ -32,7 +31,7 @@ export type Content = {
  */
 export async function fetchTarget(
   agent: Agent,
-  mirrors: readonly Mirror[],
+  mirrors: MirrorOrder,
   target: Omit<Target, 'custom'>,
   maxBytes: number,
 ): Promise<Uint8Array> {
@@ -73,11 +72,7 @@ export async function fetchTarget(
 }
 
 /** @throws MusterError `manifest-invalid`, `manifest-too-large`, `manifest-mismatch`, and those of fetchTarget */
-export async function fetchArtifact(
-  agent: Agent,
-  mirrors: readonly Mirror[],
-  release: Release,
-): Promise<Artifact> {
+export async function fetchArtifact(agent: Agent, mirrors: MirrorOrder, release: Release): Promise<Artifact> {
   const { path, manifest, custom } = release
   const target = { path, length: manifest.size, sha256: manifest.digest.slice('sha256:'.length) }
   const bytes = await fetchTarget(agent, mirrors, target, agent.limits.manifestBytes)
@@ -119,7 +114,7 @@ export function checkMemory(
 /** @throws MusterError `memory-too-small`, `blob-…`, `file-refused` */
 export async function fetchContent(
   agent: Agent,
-  mirrors: readonly Mirror[],
+  mirrors: MirrorOrder,
   artifact: Artifact,
   plan: Plan,
 ): Promise<Content> {
@@ -143,7 +138,10 @@ export async function fetchContent(
   const download = async (blob: Descriptor, path: string, offset: number) => {
     const sha256 = blob.digest.slice('sha256:'.length)
     await downloadBlob(agent, {
-      urls: mirrors.map((mirror) => blobUrl(mirror, sha256)),
+      sources: mirrors.mirrors().map((mirror) => ({
+        url: blobUrl(mirror, sha256),
+        left: () => mirrors.putLast(mirror),
+      })),
       sha256,
       size: blob.size,
       path,

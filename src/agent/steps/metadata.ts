@@ -6,9 +6,8 @@
  */
 import { MusterError } from '../../errors.ts'
 import type { Envelope } from '../../protocol/envelope.ts'
-import type { Mirror } from '../../protocol/hello.ts'
 import type { Agent } from '../agent.ts'
-import { fetchSmall, onAnyMirror } from '../mirrors.ts'
+import { fetchSmall, type MirrorOrder, onAnyMirror, onlyOf } from '../mirrors.ts'
 
 /** The part of src/tuf that the agent uses: there Node's, here QuickJS's, in tests a repository of their own. */
 export type Refresh = (options: {
@@ -48,10 +47,10 @@ export type Target = {
  */
 export async function refreshMetadata<T>(
   agent: Agent,
-  request: { mirrors: readonly Mirror[]; now: Date; accept: (refreshed: Refreshed) => T },
+  request: { mirrors: MirrorOrder; now: Date; accept: (refreshed: Refreshed) => T },
 ): Promise<{ refreshed: Refreshed; accepted: T }> {
   const { settings } = agent
-  const mirrors = request.mirrors.filter(({ kind }) => kind === 'static')
+  const mirrors = onlyOf(request.mirrors, 'static')
   const missing = new MusterError(
     'metadata-unavailable',
     'No mirror carries metadata: neither the server nor /etc/muster/config.json names one of kind "static".',

@@ -1,6 +1,5 @@
 /** From the plan's choice to a release that may boot here: signed for this machine, and above every floor. */
 import { MusterError } from '../../errors.ts'
-import type { Mirror } from '../../protocol/hello.ts'
 import type { Plan } from '../../protocol/plan.ts'
 import {
   channelPath,
@@ -13,11 +12,12 @@ import {
 } from '../../protocol/release-rules.ts'
 import { parseStrictJson } from '../../tuf/strict-json.ts'
 import type { Agent } from '../agent.ts'
+import type { MirrorOrder } from '../mirrors.ts'
 import { agentVersion } from '../version.ts'
 import { fetchTarget } from './content.ts'
 import type { Refreshed } from './metadata.ts'
 
-type Source = { refreshed: Refreshed; mirrors: readonly Mirror[] }
+type Source = { refreshed: Refreshed; mirrors: MirrorOrder }
 
 /**
  * @param source `hardwareIds`: what this machine is, as its hello said

@@ -4,9 +4,9 @@
  * or that only says "later", must not make a machine start what has been withdrawn meanwhile.
  */
 import { MusterError } from '../../errors.ts'
-import type { Mirror } from '../../protocol/hello.ts'
 import type { Plan } from '../../protocol/plan.ts'
 import type { Agent } from '../agent.ts'
+import type { MirrorOrder } from '../mirrors.ts'
 import type { Session } from '../session.ts'
 import { printable } from '../text.ts'
 import { type Refreshed, refreshMetadata } from './metadata.ts'
@@ -28,7 +28,7 @@ export type NoPlan = { skip: string } | { elsewhere: string }
 export type PlanSource = {
   session: Session
   net: Network
-  mirrors: readonly Mirror[]
+  mirrors: MirrorOrder
   /** After so long a server that says `wait` is left for another. */
   patienceMs: number
 }
