@@ -127,15 +127,17 @@ export function readRepositoryFiles(directory: string): RepositoryReader {
     rootVersions: () => versionsOf(directory, 'root'),
 
     async current() {
-      const versions = await versionsOf(directory, 'root')
-      if (versions.length === 0 && (await read('timestamp.json')) === undefined) return undefined
+      const isThere = (await read('timestamp.json')) !== undefined
+      if (!isThere && (await versionsOf(directory, 'root')).length === 0) return undefined
       const timestamp = await load('timestamp', 'timestamp.json')
       const snapshotVersion = timestamp.signed.meta['snapshot.json'].version
       const snapshot = await load('snapshot', `${snapshotVersion}.snapshot.json`)
       const targetsVersion = snapshot.signed.meta['targets.json']?.version
       const targets = await load('targets', `${targetsVersion}.targets.json`)
       const rest = { timestamp, snapshot, targets }
-      return { root: await rootOf(versions, rest), ...rest }
+      // Last, because a writer puts roots down first: none can be missing then that the rest was signed under, and a newer one that does
+      // not fit the rest is left out.
+      return { root: await rootOf(await versionsOf(directory, 'root'), rest), ...rest }
     },
   }
 }
