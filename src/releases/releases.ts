@@ -22,6 +22,7 @@ import { acceptTargets, type CheckWithdrawn, type RepositoryTools } from './acce
 import { admitTarget, offeredTargets, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
 import { acquireLock, type Lock } from './lock.ts'
+import { rootToBeginWith } from './pinned-root.ts'
 import {
   type ChannelRequest,
   type Published,
@@ -115,12 +116,18 @@ export function createReleases(options: ReleasesOptions): Releases {
     return open.current()
   }
 
+  async function beginning(open: RepositoryFiles, from: RepositoryState): Promise<Uint8Array> {
+    const { upstream } = options
+    if (upstream === undefined) return from.root.bytes
+    return rootToBeginWith({ repository, upstream, state: from, files: open, nowMs: now(), crypto })
+  }
+
   /** Verifies what is on disk and reads it: at the start, and after every change. */
   async function load(): Promise<void> {
     const { files: open } = tools()
     state = await kept(open)
     if (state === undefined) return
-    const trustedRoot = options.upstream?.root ?? state.root.bytes
+    const trustedRoot = await beginning(open, state)
     const trusted = await verifyKept({
       repository,
       trustedRoot,

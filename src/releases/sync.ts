@@ -21,6 +21,7 @@ import { refresh } from '../tuf/updater.ts'
 import type { VerifiedTarget } from '../tuf/verify.ts'
 import { admitTarget, checkTargetSize, offeredTargets, partsOf, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
+import { checkThroughPinned, rootToBeginWith } from './pinned-root.ts'
 import { type PullProgress, pullBlobs } from './pull-content.ts'
 import type { RepositoryFiles, RepositoryState } from './repository-files.ts'
 import { type Crypto, inMemory } from './verify-repository.ts'
@@ -66,18 +67,27 @@ export async function syncOnce(
   const { files, blobs, store, log } = tools
   const client = createUpstreamClient(tools, upstream)
   const kept = inMemory(options.state)
+  const { crypto, repository } = tools
+  const read = async (name: string) => kept.get(name) ?? (await rootFrom(files, name))
   const trusted = await refresh({
-    repository: tools.repository,
-    trustedRoot: upstream.root,
+    repository,
+    trustedRoot: await rootToBeginWith({
+      repository,
+      upstream,
+      state: options.state,
+      files,
+      nowMs: tools.now(),
+      crypto,
+    }),
     fetch: (name, maxBytes) => client.metadata(name, maxBytes),
-    files: {
-      ...kept,
-      read: async (name) => kept.get(name) ?? (await rootFrom(files, name)),
-      write: kept.write,
-    },
+    files: { ...kept, read, write: kept.write },
     now: new Date(tools.now()),
-    crypto: tools.crypto,
+    crypto,
   })
+  if (options.state !== undefined) {
+    const { version: stored } = options.state.root.signed
+    await checkThroughPinned({ repository, upstream, stored, reached: trusted.versions.root, read })
+  }
   const pull = (wanted: BlobDescriptor[]) =>
     pullBlobs({ blobs, wanted, read: client.blob, log, onProgress: options.onProgress })
   await pull(trusted.targets().filter(isReasonable).map(toBlob))

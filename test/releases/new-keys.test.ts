@@ -168,3 +168,95 @@ it('a server that signs itself does not start without its timestamp', async () =
   await rm(pathOf(origin, 'timestamp.json'))
   await expect(openSite({ data: origin.data })).rejects.toMatchObject({ code: 'repository-not-found' })
 })
+
+describe("the pinned root of a follower is replaced by upstream's newer one", () => {
+  beforeEach(() => site.releases.sync())
+  const pinNewest = async () => {
+    pin = { ...pin, root: await origin.releases.trustedRoot() }
+  }
+  const more = async (roots: number) => {
+    for (let year = 1; year <= roots; year++) {
+      origin.clock.nowMs += 200 * 86_400_000
+      expect((await origin.releases.resignDue()).resigned).toContain('root')
+    }
+    site.clock.nowMs = origin.clock.nowMs
+  }
+
+  it('and it starts with what it has, also while its uplink is away, and follows', async () => {
+    await rotate('timestamp')
+    await pinNewest()
+    const { url } = pin
+    pin = { ...pin, url: 'http://127.0.0.1:9/tuf/main' }
+    await restart()
+    expect(offered(site)).toBe('1.0')
+    expect(await versions()).toEqual({ root: 1, timestamp: 2 })
+    pin = { ...pin, url }
+    await restart()
+    await site.releases.sync()
+    expect(await versions()).toEqual({ root: 2, timestamp: 3 })
+    await restart()
+    expect(offered(site)).toBe('1.0')
+  })
+
+  it('over roots that it never saw, and its machines still walk through every one of them', async () => {
+    await rotate('timestamp')
+    await more(2)
+    const first = pin.root
+    await pinNewest()
+    const { data, clock } = site
+    await site[Symbol.asyncDispose]()
+    site = await openSite({ data, upstream: pin, clock })
+    expect(offered(site)).toBe('1.0')
+    await site.releases.sync()
+    expect(site.releases.catalog().trusted.versions.root).toBe(4)
+    pin = { ...pin, root: first }
+    expect((await readAsMachine()).versions.root).toBe(4)
+  })
+
+  const stranger = async () => {
+    const other = await openSite()
+    const { root } = JSON.parse(String(await other.releases.trustedRoot())).signed.roles
+    const [name] = root.keyids
+    const key = (await loadKeys(join(other.data, 'keys/main'), silentLog)).root as Signer
+    const signed = await signedOf(other, '1.root.json')
+    await removeSite(other)
+    expect(key.keyid).toBe(name)
+    return (version: number) => signMetadata({ ...signed, version }, [key])
+  }
+
+  it.each([1, 2])(
+    "and it does not start where that is another repository's root %i: it says why, and the way out",
+    async (version) => {
+      const root = (await stranger())(version)
+      const before = pin
+      pin = { ...pin, root }
+      await expect(restart()).rejects.toMatchObject({
+        code: 'metadata-signature',
+        message: expect.stringMatching(/releases\.upstream\.root is root version .*put the file back/),
+      })
+      pin = before
+      await restart()
+      expect(offered(site)).toBe('1.0')
+    },
+  )
+
+  it("and follows nothing where upstream's chain does not come through it", async () => {
+    await more(2)
+    pin = { ...pin, root: (await stranger())(3) }
+    const { data, clock } = site
+    await site[Symbol.asyncDispose]()
+    site = await openSite({ data, upstream: pin, clock })
+    await expect(site.releases.sync()).rejects.toMatchObject({
+      code: 'metadata-signature',
+      message: expect.stringContaining('to another of that version'),
+    })
+    pin = { ...pin, root: (await stranger())(9) }
+    await site[Symbol.asyncDispose]()
+    site = await openSite({ data, upstream: pin, clock })
+    await expect(site.releases.sync()).rejects.toMatchObject({
+      code: 'metadata-rollback',
+      message: expect.stringContaining('it is behind'),
+    })
+    expect(offered(site)).toBe('1.0')
+  })
+})
