@@ -224,6 +224,13 @@ export const configSchema = z.strictObject({
       1_000_000,
       'The same, from one address; 8 times that from one IPv6 /64, which must stay below undecidedMax or one network pushes out the others',
     ),
+    undecidedBootsMax: count(4, 10_000, 'Boots kept of a machine that is not approved yet'),
+    undecidedEventsPerBootMax: count(64, 65_536, 'Events kept of each of these boots'),
+    undecidedBytesMax: count(
+      67_108_864,
+      1_099_511_627_776,
+      'Boots and events of all machines that no person decided on; who takes most gives way, the oldest first',
+    ),
   }),
   machines: section({
     newPerMinuteMax: count(600, 1_000_000, 'Hellos of machines not known yet in a minute, in all'),
@@ -250,7 +257,7 @@ export const configSchema = z.strictObject({
   boots: section({
     planSeconds: count(300, 3600, 'How long a plan is valid'),
     eventsMax: count(512, 65_536, 'Events kept per boot'),
-    eventMessageChars: count(2048, 65_536, 'Longest message of an event; the rest is cut off'),
+    eventMessageBytes: count(2048, 65_536, 'Longest message of an event; the rest is cut off'),
     eventDataBytes: count(4096, 65_536, 'Most data beside the message of an event'),
     consoleBytes: count(65_536, 65_536, 'Console kept of a boot that failed, its end'),
     rivalSeconds: count(120, 86_400, 'Heard of so lately, a boot makes another hello of its machine a rival'),

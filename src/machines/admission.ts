@@ -103,6 +103,7 @@ export function createAdmission(options: {
       clean,
       helloDigest,
       address,
+      machine: record.row,
       ...(found?.conflictsWith === undefined ? {} : { conflict: found.conflictsWith }),
     })
     const approval =

@@ -9,20 +9,23 @@
  *
  * A second hello opens a second boot and ends nothing; both get a `rival` event. What is only claimed never gives an outcome.
  */
-import { type Compilable, sql } from 'kysely'
+import type { Compilable } from 'kysely'
 import { MusterError } from '../errors.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
-import type { BootRow } from '../store/schema.ts'
+import type { BootRow, MachineRow } from '../store/schema.ts'
+import { makeRoomFor } from './boot-room.ts'
 import type { NewEvent, Timeline } from './events.ts'
 import type { CleanIdentifiers } from './identifiers.ts'
 import type { MachineLimits } from './limits.ts'
 import { type Boot, type RecordedPlan, toBoot } from './records.ts'
 import { readBootId, type SessionRequest, type VerifySession, verifySession } from './session.ts'
+import { eventsPerBootMaxOf, type UndecidedBudget } from './undecided.ts'
 
 export type BootContext = {
   database: Database
   timeline: Timeline
+  budget: Pick<UndecidedBudget, 'wrote'>
   limits: MachineLimits
   now: () => Date
 }
@@ -38,15 +41,16 @@ type NewBoot = {
   clean: CleanIdentifiers
   helloDigest: string
   address: string
+  machine: Pick<MachineRow, 'id' | 'name' | 'enrolment'>
   /** Why it must wait, if it must: the other machine's name. */
   conflict?: { id: string; name: string; by: string }
 }
 
-/** A new boot and what it means for the machine's others. Nothing is written yet. */
+/** A new boot and what it means for the machine's others. Nothing is written yet. @throws limit-reached */
 export async function openBoot(context: BootContext, options: NewBoot): Promise<Opening> {
   const { database, limits, now } = context
   const { db } = database
-  const { id, machineId } = options
+  const { address, id, machine, machineId } = options
   const at = now()
   const row = toRow(options, at)
   const rivals = await db
@@ -57,28 +61,16 @@ export async function openBoot(context: BootContext, options: NewBoot): Promise<
     .where('step', 'not in', ['kexec', 'report'])
     .where('lastSeenAt', '>', at.getTime() - limits.rivalWithinMs)
     // Half of a boot's record is its own, however many rivals say hello beside it.
-    .where('eventCount', '<', limits.eventsPerBootMax / 2)
+    .where('eventCount', '<', eventsPerBootMaxOf(machine, limits) / 2)
     .orderBy('lastSeenAt', 'desc')
     .limit(8)
     .execute()
-  const overflow = db
-    .selectFrom('boots')
-    .select('id')
-    .where('machineId', '=', machineId)
-    .where('id', '!=', id)
-    // Whoever never signed anything goes first, then who has the most boots from one address: a neighbour's hellos cannot push
-    // out a boot that is at work, nor one that is silent because its operating system comes up.
-    .orderBy((row) => row.case().when('sequence', '>', 0).then(0).else(1).end())
-    .orderBy(sql`row_number() over (partition by address order by sequence > 0 desc, "lastSeenAt" desc)`)
-    .orderBy('lastSeenAt', 'desc')
-    .limit(1000)
-    .offset(limits.bootsPerMachineMax - 1)
-  const after = [db.deleteFrom('boots').where('id', 'in', overflow)]
+  const room = await makeRoomFor({ id, address, machine }, { database, limits, at })
   return {
     row,
     queries: [db.insertInto('boots').values(row)],
     events: openingEvents(options, rivals, at),
-    after,
+    after: [room],
   }
 }
 

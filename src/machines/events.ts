@@ -4,6 +4,7 @@ import type { Log } from '../log.ts'
 import type { Database } from '../store/database.ts'
 import type { MachineLimits } from './limits.ts'
 import { type MachineEvent, toEvent } from './records.ts'
+import type { UndecidedBudget } from './undecided.ts'
 
 export type NewEvent = Omit<MachineEvent, 'id' | 'at'> & { at: Date }
 export type EventListener = (event: MachineEvent) => void
@@ -24,8 +25,13 @@ export type Timeline = {
   subscribe(listener: EventListener): () => void
 }
 
-export function createTimeline(options: { database: Database; limits: MachineLimits; log: Log }): Timeline {
-  const { database, limits, log } = options
+export function createTimeline(options: {
+  database: Database
+  limits: MachineLimits
+  log: Log
+  budget: Pick<UndecidedBudget, 'wrote'>
+}): Timeline {
+  const { budget, database, limits, log } = options
   const { db } = database
   const listeners = new Set<EventListener>()
 
@@ -38,18 +44,21 @@ export function createTimeline(options: { database: Database; limits: MachineLim
       bootId: event.bootId ?? null,
       kind: event.kind,
       assurance: event.assurance,
-      message: printable(event.message).slice(0, limits.eventMessageChars),
-      data: data.length > limits.eventDataBytes ? '{"dropped":"too large"}' : data,
+      message: asKept(event.message, limits),
+      data: Buffer.byteLength(data) > limits.eventDataBytes ? '{"dropped":"too large"}' : data,
     }
   }
 
   return {
     async commit(queries, events, after = []) {
-      const results = await database.atomically([...queries, ...inserts(events), ...after])
+      const kept = events.map(toRow)
+      const results = await database.atomically([...queries, ...inserts(events, kept), ...after])
       const rows = (results[queries.length]?.rows ?? []) as { id: number }[]
       // AUTOINCREMENT numbers rows in the order of the values; RETURNING promises no order.
       const ids = rows.map(({ id }) => id).sort((one, other) => one - other)
       publish(events, ids)
+      const bytes = kept.map(({ message, data }) => Buffer.byteLength(message) + Buffer.byteLength(data))
+      await budget.wrote(bytes.reduce((sum, length) => sum + length, 0))
     },
     show: (events) => publish(events, []),
     async list({ machineId, bootId, after, limit = 200 }) {
@@ -83,9 +92,9 @@ export function createTimeline(options: { database: Database; limits: MachineLim
     }
   }
 
-  function inserts(events: readonly NewEvent[]): Compilable[] {
+  function inserts(events: readonly NewEvent[], rows: ReturnType<typeof toRow>[]): Compilable[] {
     if (events.length === 0) return []
-    const queries: Compilable[] = [db.insertInto('events').values(events.map(toRow)).returning('id')]
+    const queries: Compilable[] = [db.insertInto('events').values(rows).returning('id')]
     for (const bootId of new Set(events.flatMap((event) => event.bootId ?? []))) {
       const added = events.filter((event) => event.bootId === bootId).length
       queries.push(
@@ -118,6 +127,15 @@ export function createTimeline(options: { database: Database; limits: MachineLim
       .offset(keep)
     return db.deleteFrom('events').where('id', 'in', old)
   }
+}
+
+/** A message as the timeline keeps it: printable, at most `eventMessageBytes` of UTF-8. */
+export function asKept(message: string, limits: Pick<MachineLimits, 'eventMessageBytes'>): string {
+  const bytes = Buffer.from(printable(message))
+  let end = Math.min(bytes.length, limits.eventMessageBytes)
+  // Not in the middle of a character: continuation bytes are 10xxxxxx (RFC 3629 §3).
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--
+  return bytes.subarray(0, end).toString()
 }
 
 /** Control characters of a message could move the cursor of whoever reads it in a terminal. Line breaks stay. */

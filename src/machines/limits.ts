@@ -4,6 +4,12 @@ export const machineLimits = {
   undecidedMax: 1000,
   /** The same, of one address (an IPv6 /64: `sharesOfNetwork` times that): a flood from one place forgets only its own. */
   undecidedPerAddressMax: 64,
+  /** Boots kept of a machine that nobody approved: it only waits, so its last ones tell all. */
+  undecidedBootsMax: 4,
+  /** Events kept of each of them; an agent that runs says some forty, its outcome is always kept. */
+  undecidedEventsPerBootMax: 64,
+  /** Boots and events of all machines together that no person decided on, as UTF-8; who takes most gives way. */
+  undecidedBytesMax: 67_108_864,
   /** Hellos of machines that are not known yet, in a minute, in all. Known machines do not count. */
   newMachinesPerMinuteMax: 600,
   hellosPerMinutePerAddressMax: 240,
@@ -21,7 +27,8 @@ export const machineLimits = {
   eventsPerMachineMax: 256,
   /** Events that belong to no machine (a machine was forgotten, …). */
   eventsWithoutMachineMax: 4096,
-  eventMessageChars: 2048,
+  /** Of UTF-8, as `eventDataBytes`. */
+  eventMessageBytes: 2048,
   eventDataBytes: 4096,
   consoleBytes: 65_536,
   /** A boot that was heard of within this time makes another hello of its machine a rival, in ms. */

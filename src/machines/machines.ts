@@ -30,6 +30,7 @@ import { createReportToken } from './reports.ts'
 import { type SessionRequest, type VerifySession, verifyEd25519 } from './session.ts'
 import { sweepStalled } from './stall-sweep.ts'
 import type { ExpectedMs, StallFacts } from './stalled.ts'
+import { createUndecidedBudget } from './undecided.ts'
 import { createUnverifiedRecorder, type RecordUnverified } from './unverified.ts'
 import { createWaitRecorder, type RecordWait } from './waiting.ts'
 import {
@@ -82,7 +83,7 @@ export type Machines = Found & {
   boots(machineId?: string, limit?: number): Promise<Boot[]>
   events(query: EventQuery): Promise<MachineEvent[]>
   subscribe(listener: EventListener): () => void
-  /** Ends silent boots; call it every minute or so. */
+  /** Ends silent boots and keeps undecided machines within their bytes; call it every minute or so. */
   sweep(): Promise<number>
   /** Says of boots that stand still, and of firmware that gets no further, why, once for each step; call it more often than the shortest of the times. */
   sweepStalled(options: { expectedMs: ExpectedMs; facts: StallFacts }): Promise<number>
@@ -114,8 +115,9 @@ export function createMachines(options: {
   const { db } = database
   const limits: MachineLimits = { ...machineLimits, ...options.limits }
   const verifySignature = options.verifySignature ?? verifyEd25519
-  const timeline = createTimeline({ database, limits, log })
-  const context: BootContext = { database, timeline, limits, now }
+  const budget = createUndecidedBudget({ database, limits, now, log })
+  const timeline = createTimeline({ database, limits, log, budget })
+  const context: BootContext = { database, timeline, budget, limits, now }
   const profiles = createDocuments({
     database,
     table: 'profiles',
@@ -168,7 +170,10 @@ export function createMachines(options: {
     boots: listBoots,
     events: timeline.list,
     subscribe: timeline.subscribe,
-    sweep: () => sweepBoots(context),
+    async sweep() {
+      await budget.makeRoom()
+      return sweepBoots(context)
+    },
     sweepStalled: async (options) =>
       (await firmware.sweepStalled(options)) + (await sweepStalled(context, options)),
     profiles: {

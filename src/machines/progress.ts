@@ -2,22 +2,26 @@
 import { MusterError } from '../errors.ts'
 import type { AgentEvent, EventsRequest, ReportRequest } from '../protocol/events.ts'
 import { isRefusal } from '../protocol/refusals.ts'
-import type { BootRow } from '../store/schema.ts'
+import type { Database } from '../store/database.ts'
+import type { BootRow, MachineRow } from '../store/schema.ts'
 import { type BootContext, getBootRow, outcomeEvent, type Session } from './boots.ts'
 import { type NewEvent, printable } from './events.ts'
 import type { RateLimiter } from './rate.ts'
 import type { RecordedPlan } from './records.ts'
 import { isReportToken } from './reports.ts'
+import { eventsPerBootMaxOf, isUndecided } from './undecided.ts'
 
-/** Records signed events; a retry records nothing. Beyond `eventsPerBootMax` only outcomes are kept. */
+/** Records signed events; a retry records nothing. Beyond the most of its boot (`eventsPerBootMaxOf`) only outcomes are kept. */
 export async function recordAgentEvents(
   context: BootContext,
   session: Session,
   request: EventsRequest,
 ): Promise<void> {
-  const { database, timeline, limits, now } = context
+  const { budget, database, timeline, limits, now } = context
   if (session.retry) return
   const row = await getBootRow(database, session.boot.id)
+  const machine = await machineOf(database, row)
+  const eventsMax = eventsPerBootMaxOf(machine, limits)
   const at = now()
   const changed: Partial<BootRow> = {}
   const kept: NewEvent[] = []
@@ -27,7 +31,7 @@ export async function recordAgentEvents(
     const entry = stepEvent(row, at, event)
     changed.step = event.step
     if (event.status === 'progress') timeline.show([entry])
-    else if (row.eventCount + kept.length < limits.eventsPerBootMax) kept.push(entry)
+    else if (row.eventCount + kept.length < eventsMax) kept.push(entry)
     if (event.status === 'failed' && row.outcome === null) {
       changed.outcome = isRefusal(event.code) ? 'refused' : 'failed'
       changed.outcomeAt = at.getTime()
@@ -39,13 +43,21 @@ export async function recordAgentEvents(
   }
   // A report that came first has the last word on the step.
   if (row.step === 'report') delete changed.step
-  if (request.console !== undefined)
+  // A machine that may boot nothing has only waited: its events say for what.
+  if (request.console !== undefined && !isUndecided(machine))
     changed.console = lastBytes(printable(request.console), limits.consoleBytes)
   const queries =
     Object.keys(changed).length === 0
       ? []
       : [database.db.updateTable('boots').set(changed).where('id', '=', row.id)]
   await timeline.commit(queries, kept)
+  await budget.wrote(Buffer.byteLength(changed.console ?? ''))
+}
+
+/** One that was forgotten since keeps nothing anyway. */
+async function machineOf(database: Database, boot: BootRow): Promise<Pick<MachineRow, 'enrolment'>> {
+  const query = database.db.selectFrom('machines').select('enrolment').where('id', '=', boot.machineId)
+  return (await query.executeTakeFirst()) ?? { enrolment: 'discovered' }
 }
 
 function stepEvent(row: BootRow, at: Date, event: AgentEvent): NewEvent {

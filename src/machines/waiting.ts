@@ -1,7 +1,7 @@
 /** That a machine boots nothing because a person has to do something first: said in its timeline and in the log. */
 import type { Log } from '../log.ts'
 import { type BootContext, getBootRow } from './boots.ts'
-import { type NewEvent, printable } from './events.ts'
+import { asKept, type NewEvent, printable } from './events.ts'
 import { createRateLimiter } from './rate.ts'
 
 /**
@@ -56,7 +56,7 @@ export function createWaitRecorder(context: BootContext, log: Pick<Log, 'warn'>)
       .where('machineId', '=', machineId)
       .where('kind', '=', kind)
       // As the timeline keeps it.
-      .where('message', '=', printable(message).slice(0, limits.eventMessageChars))
+      .where('message', '=', asKept(message, limits))
       .where('id', '>', lastPlan)
       .executeTakeFirst()
     return found !== undefined

@@ -11,6 +11,9 @@ export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles
   return {
     undecidedMax: enrolment.undecidedMax,
     undecidedPerAddressMax: enrolment.undecidedPerAddressMax,
+    undecidedBootsMax: enrolment.undecidedBootsMax,
+    undecidedEventsPerBootMax: enrolment.undecidedEventsPerBootMax,
+    undecidedBytesMax: enrolment.undecidedBytesMax,
     newMachinesPerMinuteMax: machines.newPerMinuteMax,
     hellosPerMinutePerAddressMax: machines.hellosPerMinutePerAddressMax,
     hellosPerMinutePerMachineMax: machines.hellosPerMinutePerMachineMax,
@@ -21,7 +24,7 @@ export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles
     eventsPerBootMax: boots.eventsMax,
     eventsPerMachineMax: machines.eventsMax,
     eventsWithoutMachineMax: machines.unassignedEventsMax,
-    eventMessageChars: boots.eventMessageChars,
+    eventMessageBytes: boots.eventMessageBytes,
     eventDataBytes: boots.eventDataBytes,
     consoleBytes: boots.consoleBytes,
     rivalWithinMs: boots.rivalSeconds * 1000,

@@ -133,6 +133,7 @@ describe('a second hello', () => {
   test('many of them push out silent boots, not the one at work', async () => {
     await using world = await createWorld({ limits: { bootsPerMachineMax: 5 } })
     const real = await sayHello(world, helloOf(A))
+    await world.machines.approve(A, 'anna')
     await world.machines.authenticate(signed(real.boot.id, 1))
     for (let number = 0; number < 12; number++) {
       world.pass(1000)

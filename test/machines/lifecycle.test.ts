@@ -219,6 +219,7 @@ describe('a session', () => {
     const seen: string[] = []
     const stop = world.machines.subscribe((event) => seen.push(event.message))
     const { boot } = await sayHello(world, helloOf(A))
+    await world.machines.approve(A, 'anna')
     const session = await world.machines.authenticate(signed(boot.id, 1, {}, { what: 'events' }))
     await world.machines.recordAgentEvents(session, {
       events: [

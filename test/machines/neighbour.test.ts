@@ -1,12 +1,15 @@
 /** Somebody beside a machine who says hello with its MAC address, signs with keys of his own, and never stops. */
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { errorCodeOf } from '../../src/errors.ts'
 import { sharesOfNetwork, sourceOf } from '../../src/machines/identifiers.ts'
 import { machineLimits } from '../../src/machines/limits.ts'
 import { createWorld, helloOf, kinds, sayHello, signed, type World } from './world.ts'
 
 const mac = '52:54:00:12:34:56'
 const stranger = generateKeyPairSync('ed25519')
+
+const kexec = { step: 'kexec' as const, status: 'done' as const, uptimeMs: 9000 }
 
 /** Hellos for the machine, each followed by a signed request, as fast as one address may. */
 async function neighbour(world: World, hellos: number, said: object = {}, from = '192.0.2.66') {
@@ -22,8 +25,8 @@ describe("a neighbour who claims a machine's address", () => {
   test('does not push out the boot whose operating system is coming up, and it joins', async () => {
     await using world = await createWorld()
     const { boot } = await sayHello(world, helloOf(mac))
+    await world.machines.approve(mac, 'anna')
     const session = await world.machines.authenticate(signed(boot.id, 1))
-    const kexec = { step: 'kexec' as const, status: 'done' as const, uptimeMs: 9000 }
     await world.machines.recordAgentEvents(session, { events: [kexec] })
     await neighbour(world, machineLimits.bootsPerMachineMax + 5)
     const token = world.machines.reportToken(boot.id)
@@ -135,5 +138,98 @@ describe('one host with any number of addresses of its /64', () => {
     await flood(world, 40, from)
     expect((await world.machines.list({ limit: 100 })).length).toBe(1 + 2 * sharesOfNetwork)
     expect((await world.machines.get(machine.id)).id).toBe(machine.id)
+  })
+})
+
+describe('a neighbour with as many addresses as boots are kept', () => {
+  const max = machineLimits.bootsPerMachineMax
+  const plan = {
+    target: 'hello/1/amd64',
+    digest: `sha256:${'0'.repeat(64)}`,
+    issuedAt: '2026-06-01T08:00:00Z',
+    because: ['x'],
+  }
+
+  /** A machine that a person approved, whose boot got its plan. */
+  async function atWork(world: World, address = '192.0.2.10') {
+    const { boot } = await sayHello(world, helloOf(mac), address)
+    await world.machines.approve(mac, 'anna')
+    const session = await world.machines.authenticate(signed(boot.id, 1))
+    await world.machines.recordPlan(boot, plan)
+    return { boot, session }
+  }
+
+  /** One boot from each of so many addresses, signed, and with the plan that anybody gets who claims the address. */
+  async function crowd(world: World, boots: number, from: (count: number) => string, isGivenPlan: boolean) {
+    const codes: (string | undefined)[] = []
+    for (let count = 0; count < boots; count++) {
+      world.pass(1000)
+      const hello = helloOf(mac, { key: stranger.publicKey })
+      try {
+        const { boot } = await sayHello(world, hello, from(count))
+        await world.machines.authenticate(signed(boot.id, 1, {}, { key: stranger.privateKey }))
+        if (isGivenPlan) await world.machines.recordPlan(boot, plan)
+        codes.push(undefined)
+      } catch (error) {
+        codes.push(errorCodeOf(error))
+      }
+    }
+    return codes
+  }
+  const ipv4 = (count: number) => `198.51.100.${count + 1}`
+
+  test('does not push out a boot that was given a plan, though it has been silent for longer than all his', async () => {
+    await using world = await createWorld()
+    const { boot } = await atWork(world)
+    expect(new Set(await crowd(world, max + 20, ipv4, false))).toEqual(new Set([undefined]))
+    expect(await world.machines.boot(boot.id)).toMatchObject({ plan })
+    expect(await world.machines.boots(boot.machineId, 500)).toHaveLength(max)
+  })
+
+  test('is refused himself where each of his boots is at work too, and the machine goes on and reports', async () => {
+    await using world = await createWorld()
+    const { boot, session } = await atWork(world)
+    await world.machines.recordAgentEvents(session, { events: [kexec] })
+    const codes = await crowd(world, max + 3, ipv4, true)
+    expect(codes.slice(0, max - 1)).toEqual(Array(max - 1).fill(undefined))
+    expect(codes.slice(max - 1)).toEqual(Array(4).fill('limit-reached'))
+    // Longer than a silent boot is waited for: its operating system may still be coming up.
+    world.pass(machineLimits.abandonedAfterMs + 1000)
+    await world.machines.sweep()
+    await crowd(world, max + 3, ipv4, true)
+    const token = world.machines.reportToken(boot.id)
+    await world.machines.report({ boot: boot.id, status: 'joined', token, address: '192.0.2.10' })
+    expect((await world.machines.boot(boot.id)).outcome).toBe('joined')
+  })
+
+  test('does not keep the machine itself from starting again at its own address', async () => {
+    await using world = await createWorld()
+    const first = (await atWork(world)).boot
+    await crowd(world, max - 1, ipv4, true)
+    const again = await sayHello(world, helloOf(mac), '192.0.2.10')
+    expect(again.boot.id).not.toBe(first.id)
+    await expect(world.machines.boot(first.id)).rejects.toMatchObject({ code: 'boot-not-found' })
+    expect(await world.machines.boots(first.machineId, 500)).toHaveLength(max)
+  })
+
+  test('keeps nobody out when the time to report is over', async () => {
+    await using world = await createWorld()
+    await atWork(world)
+    await crowd(world, max - 1, ipv4, true)
+    await expect(sayHello(world, helloOf(mac), '192.0.2.11')).rejects.toMatchObject({
+      code: 'limit-reached',
+      details: { setting: 'machines.bootsMax', retrySeconds: 60 },
+    })
+    world.pass(machineLimits.reportWithinMs + 1)
+    expect(await sayHello(world, helloOf(mac), '192.0.2.11')).toHaveProperty('boot')
+  })
+
+  test('has of his /64 only a share, or one host would lock a machine out', async () => {
+    await using world = await createWorld()
+    const { boot } = await atWork(world, '2001:db8:1:3::1')
+    const codes = await crowd(world, 2 * max, (count) => `2001:db8:1:2::${(count + 1).toString(16)}`, true)
+    expect(codes).not.toContain('limit-reached')
+    expect(await sayHello(world, helloOf(mac), '192.0.2.11')).toHaveProperty('boot')
+    expect(await world.machines.boot(boot.id)).toMatchObject({ plan })
   })
 })
