@@ -6,7 +6,7 @@ import { apiPath } from './api-client.ts'
 import { oneOf } from './arguments.ts'
 import { bootRows, bootsHead } from './boots.ts'
 import type { Context } from './context.ts'
-import { ago, bytes, facts, labelsText, print, table } from './output.ts'
+import { ago, bytes, facts, labelsText, print, printable, table } from './output.ts'
 import { whyText } from './why-text.ts'
 
 type Enrolment = MachineView['enrolment']
@@ -140,16 +140,27 @@ function addApproval(command: Command, context: Context): void {
   command
     .argument('<machine...>', which)
     .option('--macs <addresses>', 'all its MAC addresses, with commas: refused when it says others')
+    .option('--uuid <uuid>', 'its UUID: refused when it says another, as are those below')
+    .option('--serial <number>', "its serial number, '' where it says none")
+    .option('--arch <arch>', 'its architecture')
+    .option('--vendor <name>', "its vendor, '' where it says none")
+    .option('--product <name>', "its product, '' where it says none")
     .description('let it boot what its profile says')
-    .action(async (names: string[], { macs }: { macs?: string }) => {
-      if (macs !== undefined && names.length > 1)
-        command.error('error: --macs are the addresses of one machine: approve one at a time')
-      const body = macs === undefined ? undefined : { macs: macs.split(',').map((mac) => mac.trim()) }
+    .action(async (names: string[], meant: { macs?: string; [claim: string]: string | undefined }) => {
+      if (Object.keys(meant).length > 0 && names.length > 1)
+        command.error(`error: --${Object.keys(meant)[0]} is of one machine: approve one at a time`)
+      const { macs, ...claims } = meant
+      const body = {
+        ...claims,
+        ...(macs === undefined ? {} : { macs: macs.split(',').map((mac) => mac.trim()) }),
+      }
       const changed: MachineView[] = []
       for (const name of await known(context, names))
         changed.push(await callMachine<MachineView>(context, 'POST', name, 'approve', body))
       print(context.output(), changed, () =>
-        changed.map((one) => `${one.name} is approved; it boots when it asks again.\n`).join(''),
+        changed
+          .map((one) => `${one.name} is approved; it boots when it asks again.\n${filledNote(one)}`)
+          .join(''),
       )
     })
 }
@@ -210,6 +221,26 @@ function macsChangedText({ macsChangedAt, name }: MachineView, nowMs: number): s
   return `it said other macs before ${ago(macsChangedAt, nowMs)}: 'muster events --machine ${name}'`
 }
 
+/** What changed, and what was said where nothing had been: both are shown, the first wants to be named. */
+function claimsChangedRows({ claimsChanged = {} }: MachineView, nowMs: number): [string, string][] {
+  return Object.entries(claimsChanged).map(([field, { before, at }]) =>
+    before === undefined
+      ? ['SAID SINCE', `its ${field}, ${ago(at, nowMs)}; before, it said none`]
+      : ['CHANGED', `its ${field} was '${before}' before ${ago(at, nowMs)}`],
+  )
+}
+
+/** Approval does not ask about what was left empty at first: who gave it reads here what was filled in. */
+function filledNote({ claimsChanged = {}, ...machine }: MachineView): string {
+  const filled = Object.entries(claimsChanged).filter(([, { before }]) => before === undefined)
+  return filled
+    .map(([field, { at }]) => {
+      const value = printable(String(machine[field as 'serial'] ?? 'none'))
+      return `  Its ${field} '${value}' was said first at ${at}, and not at its first hello. If it is not its own: muster machine quarantine ${machine.name}\n`
+    })
+    .join('')
+}
+
 function showText(machine: MachineView, boots: readonly BootView[], nowMs: number): string {
   const { hardware } = machine
   const decided =
@@ -226,6 +257,7 @@ function showText(machine: MachineView, boots: readonly BootView[], nowMs: numbe
       ['labels', labelsText(machine.labels)],
       ['macs', machine.macs.join(', ')],
       ['CHANGED', macsChangedText(machine, nowMs)],
+      ...claimsChangedRows(machine, nowMs),
       ['uuid', machine.uuid],
       ['serial', machine.serial],
       ['hardware', [machine.vendor, machine.product].filter(Boolean).join(' ')],

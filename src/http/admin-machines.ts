@@ -38,6 +38,15 @@ export const machine = z.object({
     .describe(
       'Nobody decided on it yet, and it said other MAC addresses before then: approving it wants them named',
     ),
+  claimsChanged: z
+    .partialRecord(
+      z.enum(['uuid', 'serial', 'arch', 'vendor', 'product']),
+      z.object({ before: z.string().optional(), at: z.string() }),
+    )
+    .optional()
+    .describe(
+      'Nobody decided on it yet, and it said these otherwise before then: approving it wants named what has `before`',
+    ),
   decidedAt: z.string().optional(),
   decidedBy: z.string().optional(),
   unverified: z
@@ -122,6 +131,14 @@ const patch = z
   })
   .refine((value) => value.name !== undefined || value.labels !== undefined, 'name or labels must be given')
 
+const claim = (what: string) =>
+  z
+    .string()
+    .max(128)
+    .optional()
+    .describe(`Its ${what}, as the person saw it, empty for none: refused when it says another`)
+
+/** What a person saw of the machine that is meant. */
 const approval = z
   .strictObject({
     macs: z
@@ -129,8 +146,16 @@ const approval = z
       .max(64)
       .optional()
       .describe('All its MAC addresses, as the person saw them: refused when it has others'),
+    uuid: claim('UUID'),
+    serial: claim('serial number'),
+    arch: claim('architecture'),
+    vendor: claim('vendor'),
+    product: claim('product'),
   })
   .nullish()
+
+type Approval = { [Key in keyof Claimed]?: Exclude<Claimed[Key], undefined> }
+type Claimed = NonNullable<z.output<typeof approval>>
 
 /** `machine` in arguments: id, node name, or MAC address. */
 export type MachineDeciders = {
@@ -144,7 +169,7 @@ export type MachineDeciders = {
     by: string,
   ): Promise<MachineView>
   /** Deciding twice the same is no error. @throws MusterError machine-not-found, machine-changed */
-  approve(machine: string, by: string, macs?: readonly string[]): Promise<MachineView>
+  approve(machine: string, by: string, meant: Approval): Promise<MachineView>
   /** @throws MusterError machine-not-found */
   decide(machine: string, decision: 'quarantine' | 'retire', by: string): Promise<MachineView>
   /** Gone with its boots and events; its next hello makes a new record. */
@@ -207,7 +232,8 @@ export function machineRoutes(machines: MachineDeciders) {
       params,
       body: approval,
       reply: machine,
-      handle: ({ params, body, request }) => machines.approve(params.machine, deciderOf(request), body?.macs),
+      handle: ({ params, body, request }) =>
+        machines.approve(params.machine, deciderOf(request), defined(body ?? {})),
     }),
     quarantine: decide('quarantine', 'Keep it from booting anything until it is approved again'),
     retire: decide('retire', 'Out of service: it boots nothing, its record stays'),

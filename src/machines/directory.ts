@@ -3,6 +3,7 @@ import { MusterError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
 import { type Database, isDuplicate, isUnchanged, mustChange } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
+import { checkMeant, claimFields, type Meant, machineChanged } from './claims.ts'
 import { type EnrolmentAction, transition } from './enrolment.ts'
 import type { NewEvent, Timeline } from './events.ts'
 import { normaliseMac } from './identifiers.ts'
@@ -20,12 +21,13 @@ export type Directory = {
   list(query?: MachineQuery): Promise<Machine[]>
   count(): Promise<Record<Enrolment, number>>
   /**
-   * `by`: who decides, for the record. Each finds its machine as `find` does. `macs`: all MAC addresses that the person means,
-   * wanted where they changed while nobody had decided.
+   * `by`: who decides, for the record. Each finds its machine as `find` does. `meant`: what the person means by it, wanted
+   * of what changed while nobody had decided.
    *
-   * @throws machine-changed when it has others than these, or they changed and were not named
+   * @returns it, with `claimsChanged` as it was until now.
+   * @throws machine-changed when it says other things than these, or they changed and were not named
    */
-  approve(machine: string, by: string, macs?: readonly string[]): Promise<Machine>
+  approve(machine: string, by: string, meant?: Meant): Promise<Machine>
   quarantine(machine: string, by: string): Promise<Machine>
   retire(machine: string, by: string): Promise<Machine>
   /** Removes it with its boots and events; its next hello finds it new. */
@@ -150,16 +152,18 @@ export function createDirectory(options: {
     data: { by },
   })
 
-  async function approve(text: string, by: string, macs?: readonly string[]): Promise<Machine> {
+  async function approve(text: string, by: string, meant: Meant = {}): Promise<Machine> {
     const machine = await find(text)
     const enrolment = transition(machine.enrolment, 'approve')
-    checkMeant(machine, macs)
+    checkMeant(machine, meant)
     // Hellos go on meanwhile: what was read above is what is approved, or nothing is.
-    const query = db
+    let query = db
       .updateTable('machines')
-      .set({ ...decision(enrolment, by), macsChangedAt: null })
+      .set({ ...decision(enrolment, by), macsChangedAt: null, claimsChanged: null })
       .where('id', '=', machine.id)
       .where('macsChangedAt', 'is not distinct from', msOf(machine.macsChangedAt))
+    for (const field of claimFields)
+      query = query.where(field, 'is not distinct from', machine[field] ?? null)
     try {
       await timeline.commit(
         [mustChange(query)],
@@ -167,9 +171,11 @@ export function createDirectory(options: {
       )
     } catch (error) {
       if (!isUnchanged(error)) throw error
-      throw machineChanged(await get(machine.id))
+      throw machineChanged(await get(machine.id), meant, machine)
     }
-    return get(machine.id)
+    // What it said anew is told once more to who approved it: it was not asked about.
+    const { claimsChanged } = machine
+    return { ...(await get(machine.id)), ...(claimsChanged === undefined ? {} : { claimsChanged }) }
   }
 
   return {
@@ -252,23 +258,6 @@ export function createDirectory(options: {
 }
 
 const msOf = (time: string | undefined) => (time === undefined ? null : Date.parse(time))
-
-/** @throws machine-changed */
-function checkMeant(machine: Machine, macs: readonly string[] | undefined): void {
-  if (macs === undefined && machine.macsChangedAt === undefined) return
-  const meant = new Set(macs?.map((mac) => normaliseMac(mac) ?? mac))
-  if (meant.size === machine.macs.length && machine.macs.every((mac) => meant.has(mac))) return
-  throw machineChanged(machine)
-}
-
-function machineChanged({ name, macs, macsChangedAt }: Machine): MusterError {
-  const since =
-    macsChangedAt === undefined
-      ? ''
-      : ` since ${macsChangedAt} (before, it said others: 'muster events --machine ${name}')`
-  const sentence = `${name} says the MAC addresses ${macs.join(', ')}${since}. If this is the machine you mean: muster approve ${name} --macs ${macs.join(',')}`
-  return new MusterError('machine-changed', sentence, { details: { macs } })
-}
 
 function notFound(text: string, known: readonly string[] = []): never {
   const meant = didYouMean(text, known)

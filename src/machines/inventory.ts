@@ -3,8 +3,8 @@
  *
  *   - The set of MAC addresses is the anchor. UUID and serial number only corroborate: they can raise a doubt, never join two.
  *   - Records never merge by themselves, and one that nobody decided on has the addresses of its last hello alone: else a stranger
- *     who names two machines before they come would make one of them. That its addresses changed is an event, and a person who
- *     approves it then names those that are meant.
+ *     who names two machines before they come would make one of them. That they changed, or what else it says (claims.ts), is an event,
+ *     and a person who approves it then names what is meant.
  *   - The identifiers of a machine that was decided on (approved, quarantined, retired) are frozen.
  *   - A hello that two machines would answer to is an identity conflict where persons decided on both: that boot waits for
  *     one. What mode `auto` let in holds no address against anybody, or two hellos would lock a machine with two cards out.
@@ -14,6 +14,7 @@ import { MusterError } from '../errors.ts'
 import type { HelloRequest } from '../protocol/hello.ts'
 import type { Database } from '../store/database.ts'
 import type { MachineRow } from '../store/schema.ts'
+import { noteClaims } from './claims.ts'
 import type { NewEvent } from './events.ts'
 import { type CleanIdentifiers, type Source, sharesOfNetwork } from './identifiers.ts'
 import type { MachineLimits } from './limits.ts'
@@ -117,6 +118,7 @@ export function newMachine(
     lastSeenAt: at.getTime(),
     source: keyOf(source),
     macsChangedAt: null,
+    claimsChanged: null,
     decidedAt: null,
     decidedBy: null,
     evictable: 1,
@@ -234,9 +236,12 @@ function undecidedAgain(
   const added = unknown.slice(0, Math.max(0, limits.macsPerMachineMax - kept.length))
   const isChanged = added.length > 0 || kept.length < found.macs.length
   const macs = [...kept, ...added].sort()
+  const said = observed(request, clean)
+  const claims = noteClaims(row, said, at)
   const changed = {
     lastSeenAt: at.getTime(),
-    ...observed(request, clean),
+    ...said,
+    claimsChanged: claims.claimsChanged,
     ...(isChanged ? { macsChangedAt: at.getTime() } : {}),
   }
   // A person may have decided since it was read: what that person saw stays.
@@ -257,7 +262,8 @@ function undecidedAgain(
     ),
   ]
   const message = `it now says the MAC addresses ${macs.join(', ')}, before ${found.macs.join(', ')}: another machine may be speaking for it`
-  const events = isChanged ? [event('macs-changed', message, { before: found.macs, now: macs })] : []
+  const events = claims.events.map(({ kind, message, data }) => event(kind, message, data))
+  if (isChanged) events.push(event('macs-changed', message, { before: found.macs, now: macs }))
   return { row: { ...row, ...changed }, macs, queries, events }
 }
 

@@ -3,6 +3,7 @@
 import type { Step } from '../protocol/events.ts'
 import type { AgentOrigin, Arch } from '../protocol/identifiers.ts'
 import type { BootRow, EventRow, MachineRow } from '../store/schema.ts'
+import { type ClaimChanges, parseChanges } from './claims.ts'
 
 export type Enrolment = 'discovered' | 'approved' | 'quarantined' | 'retired'
 /** How well a machine is known. Until attestation comes, only `none` exists. */
@@ -26,6 +27,8 @@ export type Machine = {
   lastSeenAt: string
   /** Still undecided, it last said other MAC addresses then than before: approving it wants them named. */
   macsChangedAt?: string
+  /** The same of what else profiles select by. */
+  claimsChanged?: ClaimChanges
   decidedAt?: string
   /** `auto`, or who said so. */
   decidedBy?: string
@@ -101,6 +104,7 @@ export function toMachine(row: MachineRow, macs: string[]): Machine {
     firstSeenAt: toTime(row.firstSeenAt),
     lastSeenAt: toTime(row.lastSeenAt),
     ...given('macsChangedAt', row.macsChangedAt === null ? null : toTime(row.macsChangedAt)),
+    ...given('claimsChanged', row.claimsChanged === null ? null : parseChanges(row.claimsChanged)),
     ...given('decidedAt', row.decidedAt === null ? null : toTime(row.decidedAt)),
     ...given('decidedBy', row.decidedBy),
   }

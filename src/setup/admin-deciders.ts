@@ -47,7 +47,7 @@ export function adminDeciders(facts: AdminFacts): AdminDeciders {
         if (name !== undefined) found = await machines.rename(found.id, name, by)
         return found
       },
-      approve: (machine, by, macs) => machines.approve(machine, by, macs),
+      approve: (machine, by, meant) => machines.approve(machine, by, meant),
       decide: (machine, decision, by) => machines[decision](machine, by),
       async forget(machine, by) {
         await machines.forget(machine, by)

@@ -7,12 +7,13 @@ import { MusterError } from '../errors.ts'
 import { migration001 } from './migrations-001-machines.ts'
 import { migration002 } from './migrations-002-dhcp-leases.ts'
 import { migration003 } from './migrations-003-macs-changed.ts'
+import { migration004 } from './migrations-004-claims-changed.ts'
 import type { Schema } from './schema.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: a migration speaks of the schema of its own day, not of today's type
 export type Migration = { number: number; name: string; up(db: Kysely<any>): Promise<void> }
 
-export const migrations: readonly Migration[] = [migration001, migration002, migration003]
+export const migrations: readonly Migration[] = [migration001, migration002, migration003, migration004]
 
 /**
  * Brings a database to the newest schema of `known`.

@@ -26,6 +26,8 @@ export type MachineRow = {
   source: string
   /** When, still undecided, it last said other MAC addresses than before; null: never. */
   macsChangedAt: number | null
+  /** JSON: what else it said otherwise before, still undecided: {field: {before, at}}, `at` RFC 3339; null: nothing. */
+  claimsChanged: string | null
   decidedAt: number | null
   /** A person or token; `auto`; null: nobody yet. */
   decidedBy: string | null

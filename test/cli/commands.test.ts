@@ -316,6 +316,34 @@ describe('machines', () => {
     const one = await here('forget', 'nosuch')
     expect([one.code, one.out]).toEqual([1, ''])
   })
+  test('are approved as what a person means, by every claim that profiles select by', async () => {
+    world.machines.set(rack1.id, {
+      ...rack1,
+      serial: 'plain-7777',
+      vendor: 'Acme Inc',
+      product: 'Box',
+      uuid: '0',
+    })
+    const says = ['--serial', 'plain-7777', '--vendor', 'Acme Inc', '--product', 'Box', '--uuid', '0']
+    expect((await here('approve', 'rack-1', ...says, '--arch', rack1.arch)).code).toBe(0)
+    for (const claim of ['--serial', '--vendor', '--product', '--uuid', '--arch'])
+      expect(await here('approve', 'rack-1', claim, '')).toMatchObject({
+        code: 1,
+        err: expect.stringContaining('machine-changed'),
+      })
+    expect((await here('approve', 'rack-1', 'rack-2', '--serial', 'x')).err).toContain('one at a time')
+  })
+  test('show what they said otherwise before, and who approves reads what was filled in', async () => {
+    const at = '2026-06-01T08:00:00Z'
+    const claimsChanged = { serial: { at, before: 'plain-\u001b[2J' }, product: { at } }
+    world.machines.set(rack1.id, { ...rack1, serial: 'ctrl-0001', product: 'Box\u001b[2J', claimsChanged })
+    const { out } = await here('machine', 'show', 'rack-1')
+    expect(out).toMatch(/^CHANGED +its serial was 'plain-\?\[2J' before /m)
+    expect(out).toMatch(/^SAID SINCE +its product, .*; before, it said none$/m)
+    expect((await here('approve', 'rack-1')).out).toBe(
+      "rack-1 is approved; it boots when it asks again.\n  Its product 'Box?[2J' was said first at 2026-06-01T08:00:00Z, and not at its first hello. If it is not its own: muster machine quarantine rack-1\n",
+    )
+  })
   test('take and lose labels', async () => {
     world.machines.set(rack1.id, rack1)
     expect((await here('machine', 'label', 'rack-1', 'role=edge', 'site-')).out).toBe('rack-1: role=edge\n')

@@ -180,10 +180,14 @@ export async function createWorld(options: { tls?: TlsIdentity; folder?: string 
         world.machines.set(found.id, next)
         return next
       },
-      async approve(machine, by, macs) {
-        const { macs: now, name } = find(machine)
+      async approve(machine, by, { macs, ...claims }) {
+        const found = find(machine)
+        const { macs: now, name } = found
         if (macs !== undefined && macs.join() !== now.join())
           throw new MusterError('machine-changed', `${name} says ${now.join()}`)
+        for (const [claim, value] of Object.entries(claims))
+          if (value !== (found[claim as keyof typeof claims] ?? ''))
+            throw new MusterError('machine-changed', `${name} says another ${claim}`)
         return decide(machine, 'approved', by)
       },
       decide: async (machine, decision, by) => decide(machine, enrolmentAfter[decision], by),

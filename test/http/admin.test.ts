@@ -125,6 +125,8 @@ describe('machines', () => {
     const approve = (body: unknown) =>
       socketClient().call({ method: 'POST', path: '/machines/m-a/approve', body })
     await expect(approve({ macs: ['52:54:00:ff:ff:ff'] })).rejects.toMatchObject({ code: 'machine-changed' })
+    await expect(approve({ macs, serial: 'of another' })).rejects.toMatchObject({ code: 'machine-changed' })
+    await expect(approve({ cereal: 'x' })).rejects.toMatchObject({ code: 'request-invalid' })
     await expect(approve({ macs: 'all' })).rejects.toMatchObject({ code: 'request-invalid' })
     expect(await approve({ macs })).toMatchObject({ enrolment: 'approved' })
   })

@@ -31,8 +31,10 @@ describe('a machine that says other MAC addresses before anybody decided on it',
     )
     const refused = { code: 'machine-changed', message: expect.stringContaining(X) }
     await expect(world.machines.approve(machine.name, 'anna')).rejects.toMatchObject(refused)
-    await expect(world.machines.approve(machine.name, 'anna', [A])).rejects.toMatchObject(refused)
-    await expect(world.machines.approve(machine.name, 'anna', [A, X])).rejects.toMatchObject(refused)
+    await expect(world.machines.approve(machine.name, 'anna', { macs: [A] })).rejects.toMatchObject(refused)
+    await expect(world.machines.approve(machine.name, 'anna', { macs: [A, X] })).rejects.toMatchObject(
+      refused,
+    )
     await world.machines.quarantine(machine.name, 'anna')
     await expect(world.machines.approve(machine.name, 'anna')).rejects.toMatchObject(refused)
     expect((await world.machines.get(machine.id)).enrolment).toBe('quarantined')
@@ -42,7 +44,7 @@ describe('a machine that says other MAC addresses before anybody decided on it',
   test('is approved with its addresses named, in any notation, and keeps them', async () => {
     await using world = await createWorld()
     const { id } = await moved(world)
-    await world.machines.approve(id, 'anna', [X.toUpperCase().replaceAll(':', '-')])
+    await world.machines.approve(id, 'anna', { macs: [X.toUpperCase().replaceAll(':', '-')] })
     const approved = await world.machines.get(id)
     expect(approved).toMatchObject({ enrolment: 'approved', macs: [X] })
     expect(approved).not.toHaveProperty('macsChangedAt')
@@ -53,10 +55,12 @@ describe('a machine that says other MAC addresses before anybody decided on it',
     await using world = await createWorld()
     const { machine } = await sayHello(world, helloOf([A, B]))
     await sayHello(world, helloOf([B, A]))
-    await expect(world.machines.approve(machine.id, 'anna', [A])).rejects.toMatchObject({
+    await expect(world.machines.approve(machine.id, 'anna', { macs: [A] })).rejects.toMatchObject({
       code: 'machine-changed',
     })
-    expect(await world.machines.approve(machine.id, 'anna', [B, A])).toMatchObject({ enrolment: 'approved' })
+    expect(await world.machines.approve(machine.id, 'anna', { macs: [B, A] })).toMatchObject({
+      enrolment: 'approved',
+    })
   })
 
   test('is approved with the event that says so, or not at all', async () => {

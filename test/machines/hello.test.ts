@@ -31,7 +31,7 @@ describe('who a hello speaks of', () => {
     await using world = await createWorld()
     const { machine } = await sayHello(world, helloOf(A))
     expect((await sayHello(world, helloOf([A, B]))).machine.macs).toEqual([A, B])
-    await world.machines.approve(machine.id, 'anna', [A, B])
+    await world.machines.approve(machine.id, 'anna', { macs: [A, B] })
     expect((await sayHello(world, helloOf([A, C]))).machine.macs).toEqual([A, B])
     expect(await kinds(world, { machineId: machine.id })).toContain('mac-unknown')
   })

@@ -99,6 +99,20 @@ describe('the database', () => {
     expect(runs).toEqual([1])
   })
 
+  test('of the schema that knew nothing of changed claims keeps its machines', async () => {
+    {
+      await using older = await open({ migrations: migrations.filter(({ number }) => number < 4) })
+      await sql`insert into machines (id, name, enrolment, trust, labels, arch, hardware, "firstSeenAt", "lastSeenAt", source, evictable)
+        values ('m-old', 'rack-7', 'discovered', 'none', '{}', 'amd64', '{}', 1, 2, '192.0.2.10', 1)`.execute(
+        older.db,
+      )
+    }
+    await using database = await open()
+    expect(await database.db.selectFrom('machines').select(['name', 'claimsChanged']).execute()).toEqual([
+      { name: 'rack-7', claimsChanged: null },
+    ])
+  })
+
   test('takes back a migration that fails half-way', async () => {
     const broken = {
       number: 9000,
