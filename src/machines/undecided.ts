@@ -25,7 +25,7 @@ export function eventsPerBootMaxOf(machine: Enrolled, limits: MachineLimits): nu
 }
 
 export type UndecidedBudget = {
-  /** So many bytes were kept of machines, decided on or not. Makes room where that may have been too much. @throws database-failed */
+  /** So many bytes were kept of machines, decided on or not. Makes room where that may have been too much. Never fails. */
   wrote(bytes: number): Promise<void>
   /** Measures, and makes room. @returns how many boots were forgotten; call it now and then. @throws database-failed */
   makeRoom(): Promise<number>
@@ -77,7 +77,11 @@ export function createUndecidedBudget(options: {
   return {
     async wrote(bytes) {
       unmeasured += bytes
-      if (unmeasured >= step) await once()
+      if (unmeasured < step) return
+      // What was kept is kept: whoever said it is not told that it failed.
+      await once().catch((error: unknown) =>
+        log.warn({ err: error }, 'no room could be made in the database'),
+      )
     },
     makeRoom: once,
   }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { machineLimits } from '../../src/machines/limits.ts'
+import { createUndecidedBudget } from '../../src/machines/undecided.ts'
 import type { AgentEvent } from '../../src/protocol/events.ts'
 import { createWorld, helloOf, helloProfile, sayHello, signed, type World } from './world.ts'
 
@@ -146,7 +147,6 @@ describe('all machines together that no person decided on', () => {
   test('are held to it by the sweep also where a server starts with more', async () => {
     await using world = await createWorld()
     for (let number = 0; number < 4; number++) await fill(world, number)
-    const { createUndecidedBudget } = await import('../../src/machines/undecided.ts')
     const lines: object[] = []
     const budget = createUndecidedBudget({
       database: world.database,
@@ -158,6 +158,21 @@ describe('all machines together that no person decided on', () => {
     expect(await keptBytes(world)).toBeLessThanOrEqual(500_000)
     expect(lines).toMatchObject([{ source: '192.0.2.66', setting: 'enrolment.undecidedBytesMax' }])
     expect(await budget.makeRoom()).toBe(0)
+  })
+
+  test('lose nothing that was kept where no room can be made: only the log says so', async () => {
+    await using world = await createWorld()
+    const lines: string[] = []
+    const budget = createUndecidedBudget({
+      database: world.database,
+      limits: { undecidedBytesMax: 1600 },
+      now: () => new Date(0),
+      log: { warn: (_: object, line: string) => void lines.push(line) },
+    })
+    await budget.wrote(99)
+    await world.database[Symbol.asyncDispose]()
+    await budget.wrote(1)
+    expect(lines).toEqual(['no room could be made in the database'])
   })
 
   test('keep, in mode auto, the boot that is at work until nothing else of its address is left', async () => {
