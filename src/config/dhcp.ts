@@ -72,7 +72,9 @@ export const dhcpSection = section({
     ),
   probeMs: count(3000, 10_000, 'Mode auto: how long other servers may take to answer'),
   recheckSeconds: count(60, 86_400, 'Mode auto: how often they are asked for'),
-  packetBytesMax: whole(576, 65_507).default(4096).describe('Longest packet that is read'),
+  packetBytesMax: whole(576, 65_507)
+    .default(1500)
+    .describe('Longest packet that is read; one in an Ethernet frame has 1472 bytes'),
   packetsPerSecondPerClientMax: count(5, 1_000_000, 'Packets from one hardware address in a second, lasting'),
   packetBurstPerClientMax: count(20, 1_000_000, 'The same at once'),
   packetsPerSecondMax: count(5000, 1_000_000, 'Packets in a second, in all'),

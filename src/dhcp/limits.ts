@@ -1,6 +1,6 @@
 /** Everything that bounds the DHCP server, with unit and default. */
 export type DhcpLimits = {
-  /** Longest packet that is read. */
+  /** Longest packet that is read. What fits an Ethernet frame has 1472 bytes. */
   maxPacketBytes: number
   /** Packets of one hardware address a second, lasting, and at once. A ROM sends four in ten seconds. */
   maxPacketsPerSecondPerClient: number
@@ -25,7 +25,7 @@ export type DhcpLimits = {
 }
 
 export const defaultDhcpLimits: DhcpLimits = {
-  maxPacketBytes: 4096,
+  maxPacketBytes: 1500,
   maxPacketsPerSecondPerClient: 5,
   maxPacketBurstPerClient: 20,
   maxPacketsPerSecond: 5000,

@@ -9,8 +9,8 @@
  *   236  cookie 63 82 53 63     240  { code 1 | length 1 | value }… | 255
  */
 import { MusterError } from '../errors.ts'
-import { ByteReader } from '../wire/reader.ts'
 import { anyAddress, readAddress, toNumber } from './address.ts'
+import { OptionParts } from './option-parts.ts'
 import { options } from './options.ts'
 
 export type DhcpPacket = {
@@ -50,16 +50,12 @@ export const broadcastFlag = 0x8000
  * @throws packet-invalid
  */
 export function parsePacket(bytes: Uint8Array): DhcpPacket {
-  if (bytes.length < headerBytes)
-    throw malformed(`${bytes.length} bytes, a header has ${headerBytes}`, { found: bytes.length })
-  const [op, hlen] = [bytes[0]!, bytes[2]!]
-  if (op !== 1 && op !== 2) throw malformed(`op ${op} is neither request nor reply`, { found: op })
-  if (hlen > 16) throw malformed(`a hardware address of ${hlen} bytes, the field has 16`, { found: hlen })
+  const { chaddr, op } = parseSender(bytes)
   const sname = bytes.subarray(44, 108)
   const file = bytes.subarray(108, headerBytes)
   const { found, overload } = parseOptionFields(bytes, sname, file)
   return {
-    op: op === 1 ? 'request' : 'reply',
+    op,
     htype: bytes[1]!,
     hops: bytes[3]!,
     xid: u32(bytes, 4),
@@ -69,11 +65,24 @@ export function parsePacket(bytes: Uint8Array): DhcpPacket {
     yiaddr: readAddress(bytes, 16),
     siaddr: readAddress(bytes, 20),
     giaddr: readAddress(bytes, 24),
-    chaddr: bytes.subarray(28, 28 + hlen),
+    chaddr,
     sname: overload & 2 ? '' : zeroEnded(sname),
     file: overload & 1 ? '' : zeroEnded(file),
     options: found,
   }
+}
+
+/**
+ * Who sent a packet, attacker-controlled as all of it: next to nothing of the work that `parsePacket` is, so that a rate comes before that.
+ * @throws packet-invalid
+ */
+export function parseSender(bytes: Uint8Array): Pick<DhcpPacket, 'op' | 'chaddr'> {
+  if (bytes.length < headerBytes)
+    throw malformed(`${bytes.length} bytes, a header has ${headerBytes}`, { found: bytes.length })
+  const [op, hlen] = [bytes[0]!, bytes[2]!]
+  if (op !== 1 && op !== 2) throw malformed(`op ${op} is neither request nor reply`, { found: op })
+  if (hlen > 16) throw malformed(`a hardware address of ${hlen} bytes, the field has 16`, { found: hlen })
+  return { op: op === 1 ? 'request' : 'reply', chaddr: bytes.subarray(28, 28 + hlen) }
 }
 
 /** RFC 2131 §4.1: options first, then `file`, then `sname`, where option 52 says that they hold options. */
@@ -81,33 +90,16 @@ function parseOptionFields(bytes: Uint8Array, sname: Uint8Array, file: Uint8Arra
   const found = new Map<number, Uint8Array>()
   // Without the cookie the area is a vendor's own (RFC 951): plain BOOTP, as GRUB's older net_bootp sends it.
   if (bytes.length < optionsOffset || u32(bytes, headerBytes) !== magicCookie) return { found, overload: 0 }
-  parseOptions(bytes.subarray(optionsOffset), found)
+  const parts = new OptionParts(found)
+  parts.read(bytes.subarray(optionsOffset))
+  // One byte, which cannot come in parts.
   const overload = found.get(options.overload)?.[0] ?? 0
-  if (overload & 1) parseOptions(file, found)
-  if (overload & 2) parseOptions(sname, found)
+  if (overload & 1) parts.read(file)
+  if (overload & 2) parts.read(sname)
+  parts.join()
   // How it was packed is not what it says.
   found.delete(options.overload)
   return { found, overload }
-}
-
-function parseOptions(area: Uint8Array, found: Map<number, Uint8Array>): void {
-  const reader = new ByteReader(area, { what: 'DHCP options' })
-  // RFC 2131 §4.1 wants option 255 at the end; where it is missing the area's end will do.
-  while (reader.remaining > 0) {
-    const code = reader.u8()
-    if (code === options.pad) continue
-    if (code === options.end) return
-    const value = reader.bytes(reader.u8())
-    const before = found.get(code)
-    found.set(code, before === undefined ? value : joined(before, value))
-  }
-}
-
-function joined(head: Uint8Array, tail: Uint8Array): Uint8Array {
-  const out = new Uint8Array(head.length + tail.length)
-  out.set(head)
-  out.set(tail, head.length)
-  return out
 }
 
 /**

@@ -14,7 +14,7 @@ import { addressIn, messageTypeOf } from './intent.ts'
 import type { Decision } from './lessor.ts'
 import type { DhcpLimits } from './limits.ts'
 import { messageName, messageTypes, options } from './options.ts'
-import { type DhcpPacket, encodePacket, parsePacket } from './packet.ts'
+import { type DhcpPacket, encodePacket, parsePacket, parseSender } from './packet.ts'
 import { PacketRate, TokenBucket } from './rate.ts'
 import { destinationOf, type Ports, replyLimit } from './reply.ts'
 import { type Arrival, type DhcpMode, type Responder, withMark } from './responder.ts'
@@ -207,26 +207,25 @@ class Server implements DhcpServer {
     else this.#options.log.error({ ...fields, err: error }, 'a DHCP packet could not be answered')
   }
 
-  /** The packet, or why it is dropped. The bucket of all comes last: what is dropped anyway takes nothing from other machines. */
+  /**
+   * The packet, or why it is dropped. The bucket of all comes last: what is dropped anyway takes nothing from other machines. Options are
+   * read only of what may pass, because they are most of what a packet costs.
+   */
   #admit(bytes: Uint8Array, from: Peer): DhcpPacket | 'rateLimited' | 'malformed' | 'ignored' {
-    const request = this.#parse(bytes, from)
-    if (request === undefined) return 'malformed'
-    const mac = macText(request.chaddr)
-    if (request.op === 'reply' || this.#ignored.has(mac)) return 'ignored'
-    const nowMs = this.#now()
-    return this.#rate.take(mac, nowMs) && this.#rateOfAll.take(nowMs) ? request : 'rateLimited'
-  }
-
-  #parse(bytes: Uint8Array, from: Peer): DhcpPacket | undefined {
-    if (bytes.length > this.#options.limits.maxPacketBytes) return undefined
+    if (bytes.length > this.#options.limits.maxPacketBytes) return 'malformed'
     try {
+      const { chaddr, op } = parseSender(bytes)
+      const mac = macText(chaddr)
+      if (op === 'reply' || this.#ignored.has(mac)) return 'ignored'
+      const nowMs = this.#now()
+      if (!this.#rate.take(mac, nowMs) || !this.#rateOfAll.take(nowMs)) return 'rateLimited'
       return parsePacket(bytes)
     } catch (error) {
       if (!(error instanceof MusterError)) throw error
       // Never a reason to drop what is sound: all clients without an address come from 0.0.0.0.
       if (this.#malformedRate.take(from.address, this.#now()))
         this.#options.log.debug({ from: from.address, reason: error.message }, 'DHCP packet dropped')
-      return undefined
+      return 'malformed'
     }
   }
 

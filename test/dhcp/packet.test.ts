@@ -82,6 +82,27 @@ describe('DHCP packets', () => {
     expect([...parsePacket(bytes).options.get(43)!]).toEqual(long)
   })
 
+  test('an option in parts of one byte, spread over all three areas, is put together in the order of the packet', () => {
+    const bytes = encodePacket(discover(), 576).slice(0, 243)
+    bytes.set([43, 1, 3, 43, 0, 255], 108)
+    bytes.set([43, 1, 4, 255], 44)
+    const main = [52, 1, 3, 43, 1, 1, 12, 1, 0x61, 43, 1, 2, 255]
+    const parsed = parsePacket(Uint8Array.from([...bytes, ...main]))
+    expect([...parsed.options.get(43)!]).toEqual([1, 2, 3, 4])
+    expect([...parsed.options.keys()]).toEqual([53, 43, 12])
+  })
+
+  test('more options than there are codes are a malformed packet, however short they are', () => {
+    const withParts = (count: number) =>
+      Uint8Array.from([
+        ...encodePacket(discover(), 576).slice(0, 240),
+        ...Array.from({ length: count }, () => [43, 1, 7]).flat(),
+      ])
+    expect(parsePacket(withParts(256)).options.get(43)).toHaveLength(256)
+    expect(thrownCode(() => parsePacket(withParts(257)))).toBe('packet-invalid')
+    expect(thrownCode(() => parsePacket(withParts(30_000)))).toBe('packet-invalid')
+  })
+
   test('what does not fit goes into file and sname, and option 52 says so', () => {
     const values = { 43: Array(200).fill(7), 66: Array(100).fill(8), 67: Array(50).fill(9) }
     const bytes = encodePacket(discover(values), 470)

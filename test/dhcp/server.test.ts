@@ -160,6 +160,17 @@ describe('a DHCP server', () => {
     expect(await muster.ask(discover({}, { chaddr: macOf(12) }))).toEqual([])
   })
 
+  test('the options of a packet are read only where it may pass: above the rate, broken ones are not even found', async () => {
+    await using muster = await serverOn({ now: () => 0 })
+    const broken = Buffer.concat([
+      encodePacket(discover({}, { chaddr: macOf(1) }), 576).slice(0, 243),
+      Buffer.from([12]),
+    ])
+    for (let count = 0; count < 50; count += 1) await muster.ask(broken)
+    expect(muster.server.stats()).toMatchObject({ malformed: 20, rateLimited: 30 })
+    expect(await muster.ask(discover({}, { chaddr: macOf(2) }))).toHaveLength(1)
+  })
+
   test('a question at port 4011 from port 0, where no answer can go, is dropped', async () => {
     await using muster = await serverOn({ mode: 'proxy' })
     const asked = vectorBytes('ovmf-proxy-binl-5-4011-type3.bin')
