@@ -25,7 +25,7 @@ const server = createDhcpServer({
     boot: createDhcpBoot({ advertise: undefined, ports: () => ({ firmware: 8080, tftp: 69 }) }),
     store: createDhcpLeases(database),
     // The other servers do not look either: dnsmasq is told not to, Kea never does.
-    inUse: async () => false,
+    inUse: undefined,
     limits,
     log: silentLog,
     now: Date.now,

@@ -107,7 +107,7 @@ function responderOf(now: () => number, { network }: Place): Responder {
     pools: createPools({ [`${network}.0.0/16`]: pool }, { [mac]: { address: `${network}.9.9` } }),
     boot: createDhcpBoot({ advertise: undefined, ports: () => ({ firmware: 8080, tftp: 69 }) }),
     store: { load: async () => [], put: async () => {} },
-    inUse: async () => false,
+    inUse: undefined,
     limits: defaultDhcpLimits,
     log: silentLog,
     now,

@@ -62,7 +62,7 @@ function responderOf(config: Config, { address, advertise, ports }: ExplainedSer
     pools: createPools(config.dhcp.pools, config.dhcp.reservations),
     boot: createDhcpBoot({ advertise, ports: () => ports }),
     store: { load: async () => [], put: async () => {} },
-    inUse: async () => false,
+    inUse: undefined,
     binl: config.dhcp.binl,
     relays: config.dhcp.relays,
     segments: segmentsOf([address], networkInterfaces()),

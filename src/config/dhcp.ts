@@ -70,6 +70,12 @@ export const dhcpSection = section({
     .describe(
       'How long a machine may take to say that it has an address already; 0: addresses are offered unseen',
     ),
+  conflictChecksMax: count(
+    64,
+    512,
+    "Addresses that are looked for at once; the kernel's neighbour table has room for 1024 in all",
+  ),
+  conflictChecksPerSecondMax: count(100, 100_000, 'The same in a second; above it a client has to ask again'),
   probeMs: count(3000, 10_000, 'Mode auto: how long other servers may take to answer'),
   recheckSeconds: count(60, 86_400, 'Mode auto: how often they are asked for'),
   packetBytesMax: whole(576, 65_507)

@@ -21,7 +21,6 @@ export type InUse = (address: string, client: string) => Promise<boolean>
 export function createInUse(options: { waitMs: number; arpTable?: string; port?: number }): InUse {
   const { arpTable = '/proc/net/arp', port = discardPort, waitMs } = options
   return async (address, client) => {
-    if (waitMs === 0) return false
     const before = await hardwareAddressOf(address, arpTable)
     const answered = await answers({ address, port, waitMs })
     const after = await hardwareAddressOf(address, arpTable)

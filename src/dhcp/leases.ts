@@ -76,8 +76,11 @@ export class PoolLeases {
     for (const lease of stored.toSorted((a, b) => a.endsAtMs - b.endsAtMs)) this.#set({ ...lease })
   }
 
-  /** An address to offer to this client. `fresh`: nobody is known to have had it lately, so look whether it is in use. */
-  propose(client: string, wanted: number | undefined, nowMs: number): Proposal {
+  /**
+   * An address to offer to this client. `fresh`: nobody is known to have had it lately, so look whether it is in use. Where that
+   * cannot be done now (`mayLook`), nothing is offered, and the address is as it was.
+   */
+  propose(client: string, wanted: number | undefined, nowMs: number, mayLook = () => true): Proposal {
     const address = this.#choose(client, wanted, nowMs)
     if (typeof address === 'string') return { refused: address }
     const before = this.#byAddress.get(address)
@@ -85,6 +88,8 @@ export class PoolLeases {
     if (before?.client === client && before.state === 'bound' && before.endsAtMs > nowMs)
       return { lease: before, fresh: false }
     const fresh = before?.client !== client || (before.state === 'bound' && before.endsAtMs <= nowMs)
+    if (fresh && !mayLook())
+      return { refused: 'as many addresses are being looked for as there may be; it asks again' }
     const lease: Lease = { address, client, state: 'offered', endsAtMs: nowMs + this.#times.offerHoldMs }
     this.#set(lease)
     return { lease, fresh }

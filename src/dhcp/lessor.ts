@@ -1,13 +1,14 @@
 /** A server's answers: which address, whether to refuse, when to be silent (RFC 2131 §4.3). */
 import { errorCodeOf } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { anyAddress, isWithin, type Network, readAddress, toNumber, toText } from './address.ts'
-import { type DhcpClient, subOptions } from './client.ts'
+import { anyAddress, isWithin, type Network, toNumber, toText } from './address.ts'
+import type { DhcpClient } from './client.ts'
+import { ConflictChecks } from './conflict-checks.ts'
 import type { InUse } from './in-use.ts'
-import { addressIn, type Intent } from './intent.ts'
+import type { Intent } from './intent.ts'
 import { type Lease, type LeaseStore, PoolLeases } from './leases.ts'
+import { clientKey, segmentOf } from './lessee.ts'
 import { type DhcpLimits, maxTriesPerOffer } from './limits.ts'
-import { options } from './options.ts'
 import type { DhcpPacket } from './packet.ts'
 import type { Pool } from './pool.ts'
 import type { Recipients } from './recipients.ts'
@@ -32,7 +33,8 @@ export type ResponderOptions = {
   /** Name that this machine is known by. */
   hostName?: (mac: string) => Promise<string | undefined>
   store: LeaseStore
-  inUse: InUse
+  /** Undefined: addresses are offered unseen. */
+  inUse: InUse | undefined
   /** Address blocks (`9c:b6:54`) of UEFI firmware that takes its file at port 4011 only. */
   binl?: readonly string[]
   /** Relay agents that are answered, and networks of our own addresses (recipients.ts). */
@@ -48,6 +50,7 @@ export class Lessor {
   readonly #options: ResponderOptions
   readonly #recipients: Recipients
   readonly #pools: PoolLeases[]
+  readonly #checks: ConflictChecks
   /** Clients whose answer is under way, by pool: one asks in several at once where we have several addresses. */
   readonly #underWay: ReadonlyMap<PoolLeases, Set<string>>
   #pending = 0
@@ -56,6 +59,7 @@ export class Lessor {
     this.#options = options
     this.#recipients = recipients
     const { maxOffers, ...limits } = options.limits
+    this.#checks = new ConflictChecks(options)
     const times = { ...limits, offersMax: maxOffers }
     this.#pools = options.pools.map((pool) => new PoolLeases(pool, times))
     this.#underWay = new Map(this.#pools.map((pool) => [pool, new Set()]))
@@ -75,6 +79,10 @@ export class Lessor {
 
   counts() {
     return this.#pools.map((pool) => ({ name: pool.pool.name, ...pool.count(this.#options.now()) }))
+  }
+
+  checks() {
+    return this.#checks.stats()
   }
 
   async serve(facts: ReplyFacts, intent: Intent): Promise<Decision> {
@@ -144,10 +152,10 @@ export class Lessor {
     const { client } = facts
     for (let attempt = 0; attempt < maxTriesPerOffer; attempt += 1) {
       const nowMs = this.#options.now()
-      const proposal = pool.propose(key, wanted, nowMs)
+      const proposal = pool.propose(key, wanted, nowMs, () => this.#checks.begin(nowMs))
       if ('refused' in proposal) return silent(client, [...because, proposal.refused])
       const address = toText(proposal.lease.address)
-      if (proposal.fresh && (await this.#options.inUse(address, key))) {
+      if (proposal.fresh && (await this.#checks.isInUse(address, key))) {
         this.#options.log.warn(
           { address, client: key },
           'an address that was to be offered is in use by somebody else',
@@ -257,15 +265,9 @@ export class Lessor {
 
 type Job = { facts: ReplyFacts; intent: Intent; pool: PoolLeases; key: string; because: string[] }
 
-/** What chooses the pool: a relay's word (RFC 3527, RFC 3011), the relay's address, else ours on that segment. */
-function segmentOf({ request, server }: ReplyFacts): { address: string } {
-  const relay = request.options.get(options.relayAgent)
-  const link = relay === undefined || request.giaddr === anyAddress ? undefined : subOptions(relay).get(5)
-  if (link?.length === 4) return { address: readAddress(link) }
-  if (request.giaddr !== anyAddress)
-    return { address: addressIn(request, options.subnetSelection) ?? request.giaddr }
-  // Renewed straight over routers: the client's own network counts.
-  return { address: request.ciaddr === anyAddress ? server : request.ciaddr }
+function isInPool(pool: Pool, address: string): boolean {
+  const value = toNumber(address)
+  return value !== undefined && isWithin(value, pool.network)
 }
 
 function leaseAnswer(pool: Pool, address: string, hostName?: string): LeaseAnswer {
@@ -274,18 +276,6 @@ function leaseAnswer(pool: Pool, address: string, hostName?: string): LeaseAnswe
 
 function reservedName({ reservations }: Pool, { mac }: DhcpClient): string | undefined {
   return mac === undefined ? undefined : reservations.get(mac)?.hostName
-}
-
-function isInPool(pool: Pool, address: string): boolean {
-  const value = toNumber(address)
-  return value !== undefined && isWithin(value, pool.network)
-}
-
-function clientKey({ mac }: DhcpClient, request: DhcpPacket): string | undefined {
-  if (mac !== undefined && mac !== '00:00:00:00:00:00') return mac
-  const identifier = request.options.get(options.clientIdentifier)
-  if (identifier === undefined || identifier.length < 2 || identifier.length > 64) return undefined
-  return `id:${Array.from(identifier, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
 }
 
 /** The client in words, the first of the reasons. */

@@ -11,6 +11,9 @@ export type DhcpLimits = {
   maxRememberedClients: number
   /** Answers under way at once: addresses being looked for, leases being written. */
   maxPending: number
+  /** Addresses that are looked for before they are offered, at once and in a second; the neighbour table has room for 1024. */
+  maxConflictChecks: number
+  maxConflictChecksPerSecond: number
   /** How long an offered address is kept for who was offered it. */
   offerHoldMs: number
   /**
@@ -31,6 +34,8 @@ export const defaultDhcpLimits: DhcpLimits = {
   maxPacketsPerSecond: 5000,
   maxRememberedClients: 8192,
   maxPending: 1024,
+  maxConflictChecks: 64,
+  maxConflictChecksPerSecond: 100,
   offerHoldMs: 60_000,
   offerYieldsAfterMs: 10_000,
   maxOffers: 4096,

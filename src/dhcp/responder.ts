@@ -42,6 +42,11 @@ export class Responder {
     return this.#lessor.counts()
   }
 
+  /** Addresses that were looked for before they were offered. */
+  checks() {
+    return this.#lessor.checks()
+  }
+
   async decide(request: DhcpPacket, mode: DhcpMode, arrival: Arrival): Promise<Decision> {
     const client = this.#clientOf(request)
     const intent = intentOf(request, arrival.cameBy)

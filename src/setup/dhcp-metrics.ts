@@ -5,7 +5,10 @@ import type { DhcpServer } from '../dhcp/server.ts'
 
 export function watchDhcp(
   registry: Registry,
-  { responder, server }: { responder: Pick<Responder, 'counts'>; server: Pick<DhcpServer, 'mode' | 'stats'> },
+  {
+    responder,
+    server,
+  }: { responder: Pick<Responder, 'checks' | 'counts'>; server: Pick<DhcpServer, 'mode' | 'stats'> },
 ): void {
   const registers = [registry]
   new Counter({
@@ -16,6 +19,16 @@ export function watchDhcp(
     collect() {
       this.reset()
       for (const [what, count] of Object.entries(server.stats())) this.inc({ what }, count)
+    },
+  })
+  new Counter({
+    name: 'muster_dhcp_conflict_checks_total',
+    help: 'Addresses that were looked for before they were offered: made, found in use; refused: too many at once, so the client was not answered',
+    labelNames: ['what'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [what, count] of Object.entries(responder.checks())) this.inc({ what }, count)
     },
   })
   new Gauge({

@@ -53,7 +53,7 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
     ...{ pools, limits, log, now, store: leases },
     boot: createDhcpBoot({ advertise: config.advertise, ports: () => ports }),
     hostName: (mac) => nameOf(machines, mac),
-    inUse: createInUse({ waitMs: dhcp.conflictCheckMs }),
+    inUse: dhcp.conflictCheckMs === 0 ? undefined : createInUse({ waitMs: dhcp.conflictCheckMs }),
     ...{ binl: dhcp.binl, relays: dhcp.relays },
     segments: segmentsOf(addresses, networkInterfaces()),
   })

@@ -67,6 +67,8 @@ export function dhcpLimitsOf({ dhcp }: Pick<Config, 'dhcp'>): DhcpLimits {
     maxPacketsPerSecond: dhcp.packetsPerSecondMax,
     maxRememberedClients: dhcp.rememberedClientsMax,
     maxPending: dhcp.pendingMax,
+    maxConflictChecks: dhcp.conflictChecksMax,
+    maxConflictChecksPerSecond: dhcp.conflictChecksPerSecondMax,
     offerHoldMs: dhcp.offerHoldSeconds * 1000,
     offerYieldsAfterMs: dhcp.offerYieldSeconds * 1000,
     maxOffers: dhcp.offersMax,

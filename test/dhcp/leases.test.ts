@@ -102,7 +102,7 @@ describe('leases', () => {
   })
 
   test('a flood of invented machines costs open offers only: who takes one keeps it', async () => {
-    const here = site({ limits: { ...defaultDhcpLimits, maxOffers: 10 } })
+    const here = site({ limits: { ...defaultDhcpLimits, maxOffers: 10 }, inUse: undefined })
     expect(await joins(here, 1)).toBe('10.9.0.50')
     for (let last = 100; last < 400; last += 1) await offered(here, last)
     expect(here.responder.counts()[0]).toMatchObject({ bound: 1, offered: 10 })
@@ -194,6 +194,43 @@ describe('leases', () => {
     expect([await joins(here, 2), await joins(here, 3)]).toEqual(['10.9.0.52', undefined])
     here.pass(defaultDhcpLimits.quarantineMs + 1)
     expect(await joins(here, 3)).toBe('10.9.0.50')
+  })
+
+  test('so many addresses are looked for at once: who comes then is not answered, and is when it asks again', async () => {
+    const limits = { ...defaultDhcpLimits, maxConflictChecks: 2 }
+    const looks = Promise.withResolvers<boolean>()
+    const here = site({ limits, inUse: () => looks.promise })
+    const first = [offered(here, 1), offered(here, 2)]
+    const { because } = await here.ask(discover({}, client(3)))
+    expect(because.at(-1)).toBe('as many addresses are being looked for as there may be; it asks again')
+    // Nothing is held for it: else it would be offered the address unseen the next time.
+    expect(here.responder.counts()[0]).toMatchObject({ offered: 2 })
+    looks.resolve(false)
+    expect(await Promise.all(first)).toEqual(['10.9.0.50', '10.9.0.51'])
+    expect(await offered(here, 3)).toBe('10.9.0.52')
+    expect(here.responder.checks()).toEqual({ made: 3, found: 0, refused: 1 })
+  })
+
+  test('so many addresses are looked for in a second, and who has a lease or an offer is answered all the same', async () => {
+    const limits = { ...defaultDhcpLimits, maxConflictChecksPerSecond: 5 }
+    const looked: string[] = []
+    const here = site({ limits, inUse: async (address) => looked.push(address) < 0 })
+    expect(await joins(here, 1)).toBe('10.9.0.50')
+    for (let last = 100; last < 200; last += 1) await offered(here, last)
+    expect(looked).toHaveLength(5)
+    expect(await joins(here, 1)).toBe('10.9.0.50')
+    expect(await offered(here, 100)).toBe('10.9.0.51')
+    expect(await offered(here, 2)).toBeUndefined()
+    here.pass(200)
+    expect(await offered(here, 2)).toBeDefined()
+    expect(looked).toHaveLength(6)
+    expect(here.responder.checks()).toEqual({ made: 6, found: 0, refused: 97 })
+  })
+
+  test('where nobody is to be looked for, there is no limit of looks', async () => {
+    const limits = { ...defaultDhcpLimits, maxConflictChecks: 1, maxConflictChecksPerSecond: 1 }
+    const here = site({ limits, inUse: undefined })
+    for (let last = 1; last <= 20; last += 1) expect(await offered(here, last)).toBeDefined()
   })
 
   test('a machine that declines its address gets another one, and nobody gets the declined one', async () => {

@@ -66,6 +66,7 @@ describe('a server with DHCP', () => {
     ).text()
     expect(text).toContain('muster_dhcp_packets_total{what="received"} 0')
     expect(text).toContain('muster_dhcp_addresses{pool="127.0.0.0/8",state="size"} 9')
+    expect(text).toContain('muster_dhcp_conflict_checks_total{what="refused"} 0')
     expect(text).toContain('muster_dhcp_serving 1')
   })
 
