@@ -284,6 +284,12 @@ export const configSchema = z.strictObject({
       .enum(['auto', 'json', 'text'])
       .default('auto')
       .describe('json for programs, text for people; auto asks whether it is a terminal'),
+    linesPerSecondMax: count(
+      20,
+      100_000,
+      'Lines of one kind in a second, lasting, about what comes by DHCP and TFTP; what is left out is counted in a line',
+    ),
+    lineBurstMax: count(100, 100_000, 'The same at once'),
   }),
 })
 

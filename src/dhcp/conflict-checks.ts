@@ -3,9 +3,9 @@
  * mcast_solicit), and that table has 1024 places (gc_thresh3) for all that this machine talks to: with more looks than fit no other
  * machine on the segment gets a connection.
  */
+import { TokenBucket } from '../datagram/token-bucket.ts'
 import type { InUse } from './in-use.ts'
 import type { DhcpLimits } from './limits.ts'
-import { TokenBucket } from './rate.ts'
 
 /** Counts since the start. */
 export type ConflictCheckStats = {

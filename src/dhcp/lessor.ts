@@ -1,4 +1,5 @@
 /** A server's answers: which address, whether to refuse, when to be silent (RFC 2131 §4.3). */
+import { BoundedLog } from '../datagram/bounded-log.ts'
 import { errorCodeOf } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { anyAddress, isWithin, type Network, toNumber, toText } from './address.ts'
@@ -48,6 +49,7 @@ export type ResponderOptions = {
 
 export class Lessor {
   readonly #options: ResponderOptions
+  readonly #log: BoundedLog
   readonly #recipients: Recipients
   readonly #pools: PoolLeases[]
   readonly #checks: ConflictChecks
@@ -57,6 +59,7 @@ export class Lessor {
 
   constructor(options: ResponderOptions, recipients: Recipients) {
     this.#options = options
+    this.#log = new BoundedLog(options)
     this.#recipients = recipients
     const { maxOffers, ...limits } = options.limits
     this.#checks = new ConflictChecks(options)
@@ -79,6 +82,11 @@ export class Lessor {
 
   counts() {
     return this.#pools.map((pool) => ({ name: pool.pool.name, ...pool.count(this.#options.now()) }))
+  }
+
+  /** Says what the log has not been told yet. */
+  [Symbol.dispose](): void {
+    this.#log[Symbol.dispose]()
   }
 
   checks() {
@@ -156,7 +164,7 @@ export class Lessor {
       if ('refused' in proposal) return silent(client, [...because, proposal.refused])
       const address = toText(proposal.lease.address)
       if (proposal.fresh && (await this.#checks.isInUse(address, key))) {
-        this.#options.log.warn(
+        this.#log.warn(
           { address, client: key },
           'an address that was to be offered is in use by somebody else',
         )
@@ -218,7 +226,7 @@ export class Lessor {
     if (value === undefined || own === undefined || own.address !== value)
       return silent(facts.client, [...because, `${address} is not its address: nothing is changed`])
     if (how === 'decline') {
-      this.#options.log.warn({ address, client: key }, 'a client found the address that it was given in use')
+      this.#log.warn({ address, client: key }, 'a client found the address that it was given in use')
       await this.#keep(pool.quarantine(value, nowMs))
       return silent(facts.client, [...because, `${address} is in use elsewhere: nobody gets it for a while`])
     }
@@ -234,10 +242,7 @@ export class Lessor {
       await this.#options.store.put({ address: toText(address), client, state, endsAt: endsAtMs })
       return true
     } catch (error) {
-      this.#options.log.error(
-        { err: error, code: errorCodeOf(error) },
-        'a DHCP lease could not be written down',
-      )
+      this.#log.error({ err: error, code: errorCodeOf(error) }, 'a DHCP lease could not be written down')
       return false
     }
   }

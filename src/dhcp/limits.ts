@@ -1,5 +1,7 @@
+import type { LogLimits } from '../datagram/bounded-log.ts'
+
 /** Everything that bounds the DHCP server, with unit and default. */
-export type DhcpLimits = {
+export type DhcpLimits = LogLimits & {
   /** Longest packet that is read. What fits an Ethernet frame has 1472 bytes. */
   maxPacketBytes: number
   /** Packets of one hardware address a second, lasting, and at once. A ROM sends four in ten seconds. */
@@ -40,6 +42,8 @@ export const defaultDhcpLimits: DhcpLimits = {
   offerYieldsAfterMs: 10_000,
   maxOffers: 4096,
   quarantineMs: 600_000,
+  maxLogLinesPerSecond: 20,
+  maxLogLineBurst: 100,
 }
 
 /** Addresses that are tried for one DISCOVER before it goes without an answer, and the client asks again. */

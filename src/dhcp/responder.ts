@@ -18,7 +18,7 @@ export type DhcpMode = 'proxy' | 'server'
 /** How a packet came. `server`: our address on the segment it came from; `from`: its sender's, where that is known. */
 export type Arrival = { port: 'dhcp' | 'pxe'; cameBy: 'broadcast' | 'unicast'; server: string; from?: string }
 
-export class Responder {
+export class Responder implements Disposable {
   readonly #options: ResponderOptions
   readonly #recipients: Recipients
   readonly #lessor: Lessor
@@ -36,6 +36,10 @@ export class Responder {
   /** Takes up the leases of the last run. Call it once, before the first packet. @throws database-failed */
   restore(): Promise<number> {
     return this.#lessor.restore()
+  }
+
+  [Symbol.dispose](): void {
+    this.#lessor[Symbol.dispose]()
   }
 
   counts() {

@@ -4,6 +4,8 @@
  * A broadcast does not say on which interface it came (dgram.ts), so with several addresses each of them answers on its own
  * segment; on the others nobody waits for that reply. The client's REQUEST then names one of them.
  */
+import { BoundedLog } from '../datagram/bounded-log.ts'
+import { TokenBucket } from '../datagram/token-bucket.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { broadcastAddress, macText } from './address.ts'
@@ -15,7 +17,7 @@ import type { Decision } from './lessor.ts'
 import type { DhcpLimits } from './limits.ts'
 import { messageName, messageTypes, options } from './options.ts'
 import { type DhcpPacket, encodePacket, parsePacket, parseSender } from './packet.ts'
-import { PacketRate, TokenBucket } from './rate.ts'
+import { PacketRate } from './rate.ts'
 import { destinationOf, type Ports, replyLimit } from './reply.ts'
 import { type Arrival, type DhcpMode, type Responder, withMark } from './responder.ts'
 
@@ -84,11 +86,10 @@ export function createDhcpServer(options: DhcpServerOptions): DhcpServer {
 
 class Server implements DhcpServer {
   readonly #options: DhcpServerOptions
+  readonly #log: BoundedLog
   readonly #ports: Ports
   readonly #now: () => number
   readonly #rate: PacketRate
-  /** Of what is malformed, by the address that it came from. */
-  readonly #malformedRate: PacketRate
   readonly #rateOfAll: TokenBucket
   readonly #bound: Port[] = []
   /** Where replies leave from, by our address. */
@@ -117,11 +118,9 @@ class Server implements DhcpServer {
     this.#mode = options.mode
     const { maxPacketBurstPerClient, maxPacketsPerSecond, maxPacketsPerSecondPerClient } = options.limits
     const maxClients = options.limits.maxRememberedClients
-    const perClient = {
-      ...{ perSecond: maxPacketsPerSecondPerClient, burst: maxPacketBurstPerClient, maxClients },
-    }
-    this.#rate = new PacketRate(perClient)
-    this.#malformedRate = new PacketRate(perClient)
+    const rate = { perSecond: maxPacketsPerSecondPerClient, burst: maxPacketBurstPerClient }
+    this.#rate = new PacketRate({ ...rate, maxClients })
+    this.#log = new BoundedLog({ log: options.log, limits: options.limits, now: this.#now })
     this.#rateOfAll = new TokenBucket({ perSecond: maxPacketsPerSecond, burst: maxPacketsPerSecond })
   }
 
@@ -171,15 +170,16 @@ class Server implements DhcpServer {
     this.#stopped = true
     await Promise.all(this.#bound.map((port) => port.close()))
     if (this.#underWay > 0) await this.#quiet.promise
+    this.#log[Symbol.dispose]()
   }
 
   async #bind(host: string, port: number, arrivals: readonly Arrival[]): Promise<Port> {
-    const { engine = dgramEngine, log } = this.#options
+    const { engine = dgramEngine } = this.#options
     const bound: Port = await engine.bind({
       host,
       port,
       onDatagram: (bytes, from) => this.#receive(bytes, from, arrivals, bound),
-      onError: (error) => log.error({ err: error, host, port }, 'a DHCP port failed'),
+      onError: (error) => this.#log.error({ err: error, host, port }, 'a DHCP port failed'),
     })
     this.#bound.push(bound)
     return bound
@@ -203,8 +203,8 @@ class Server implements DhcpServer {
     const fields = { mac: macText(request.chaddr), reason: (error as Error).message }
     this.#stats.silent += 1
     // What a client wants echoed may be more than it takes: its own doing.
-    if (errorCodeOf(error) === 'packet-invalid') this.#options.log.debug(fields, 'DHCP reply does not fit')
-    else this.#options.log.error({ ...fields, err: error }, 'a DHCP packet could not be answered')
+    if (errorCodeOf(error) === 'packet-invalid') this.#log.debug(fields, 'DHCP reply does not fit')
+    else this.#log.error({ ...fields, err: error }, 'a DHCP packet could not be answered')
   }
 
   /**
@@ -222,9 +222,7 @@ class Server implements DhcpServer {
       return parsePacket(bytes)
     } catch (error) {
       if (!(error instanceof MusterError)) throw error
-      // Never a reason to drop what is sound: all clients without an address come from 0.0.0.0.
-      if (this.#malformedRate.take(from.address, this.#now()))
-        this.#options.log.debug({ from: from.address, reason: error.message }, 'DHCP packet dropped')
+      this.#log.debug({ from: from.address, reason: error.message }, 'DHCP packet dropped')
       return 'malformed'
     }
   }
@@ -258,7 +256,7 @@ class Server implements DhcpServer {
   }
 
   #report(request: DhcpPacket, { because, client, reply }: Decision): void {
-    const { log, onAnswer } = this.#options
+    const { onAnswer } = this.#options
     const type = reply === undefined ? undefined : messageTypeOf(reply)
     if (type === undefined) this.#stats.silent += 1
     else if (type === messageTypes.offer) this.#stats.offers += 1
@@ -274,8 +272,8 @@ class Server implements DhcpServer {
       because,
     }
     const fields = { mac: client?.mac ?? macText(request.chaddr), client: client?.what, ...answered }
-    if (type === undefined) log.debug(fields, `DHCP ${asked} not answered`)
-    else log.info(fields, `DHCP ${asked} answered`)
+    if (type === undefined) this.#log.debug(fields, `DHCP ${asked} not answered`)
+    else this.#log.info(fields, `DHCP ${asked} answered`)
     if (client !== undefined) onAnswer?.({ client, ...answered })
   }
 }

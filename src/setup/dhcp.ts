@@ -49,14 +49,16 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
   const addresses = dhcpAddresses(config)
   const limits = dhcpLimitsOf(config)
   await using stack = new AsyncDisposableStack()
-  const responder = new Responder({
-    ...{ pools, limits, log, now, store: leases },
-    boot: createDhcpBoot({ advertise: config.advertise, ports: () => ports }),
-    hostName: (mac) => nameOf(machines, mac),
-    inUse: dhcp.conflictCheckMs === 0 ? undefined : createInUse({ waitMs: dhcp.conflictCheckMs }),
-    ...{ binl: dhcp.binl, relays: dhcp.relays },
-    segments: segmentsOf(addresses, networkInterfaces()),
-  })
+  const responder = stack.use(
+    new Responder({
+      ...{ pools, limits, log, now, store: leases },
+      boot: createDhcpBoot({ advertise: config.advertise, ports: () => ports }),
+      hostName: (mac) => nameOf(machines, mac),
+      inUse: dhcp.conflictCheckMs === 0 ? undefined : createInUse({ waitMs: dhcp.conflictCheckMs }),
+      ...{ binl: dhcp.binl, relays: dhcp.relays },
+      segments: segmentsOf(addresses, networkInterfaces()),
+    }),
+  )
   const { maxPacketBytes } = limits
   const engine = await chooseEngine({ engine: dhcp.engine, log, maxPacketBytes })
   const server = createDhcpServer({

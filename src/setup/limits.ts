@@ -39,7 +39,7 @@ export function machineLimitsOf({ boots, clusters, enrolment, machines, profiles
   }
 }
 
-export function tftpLimitsOf({ tftp }: Pick<Config, 'tftp'>): TftpLimits {
+export function tftpLimitsOf({ log, tftp }: Pick<Config, 'log' | 'tftp'>): TftpLimits {
   return {
     // RFC 2348: the block, 4 bytes of TFTP, 8 of UDP, 20 of IPv4.
     mtuBytes: tftp.blockBytesMax + 32,
@@ -56,10 +56,11 @@ export function tftpLimitsOf({ tftp }: Pick<Config, 'tftp'>): TftpLimits {
     minRetransmitMs: tftp.retransmitMsMin,
     maxRetransmitMs: tftp.retransmitMsMax,
     giveUpAfterMs: tftp.giveUpMs,
+    ...logLimitsOf(log),
   }
 }
 
-export function dhcpLimitsOf({ dhcp }: Pick<Config, 'dhcp'>): DhcpLimits {
+export function dhcpLimitsOf({ dhcp, log }: Pick<Config, 'dhcp' | 'log'>): DhcpLimits {
   return {
     maxPacketBytes: dhcp.packetBytesMax,
     maxPacketsPerSecondPerClient: dhcp.packetsPerSecondPerClientMax,
@@ -73,7 +74,12 @@ export function dhcpLimitsOf({ dhcp }: Pick<Config, 'dhcp'>): DhcpLimits {
     offerYieldsAfterMs: dhcp.offerYieldSeconds * 1000,
     maxOffers: dhcp.offersMax,
     quarantineMs: dhcp.quarantineSeconds * 1000,
+    ...logLimitsOf(log),
   }
+}
+
+function logLimitsOf({ lineBurstMax, linesPerSecondMax }: Config['log']) {
+  return { maxLogLinesPerSecond: linesPerSecondMax, maxLogLineBurst: lineBurstMax }
 }
 
 export function registryLimitsOf({ registry }: Pick<Config, 'registry'>): SendLimits & BlobLimits {

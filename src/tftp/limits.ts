@@ -1,5 +1,7 @@
+import type { LogLimits } from '../datagram/bounded-log.ts'
+
 /** Everything that bounds the TFTP server, with unit and default. */
-export type TftpLimits = {
+export type TftpLimits = LogLimits & {
   /** Greatest IP packet on the way to clients, bytes: bounds blksize. A fragment lost is a block lost, and ROMs often take none. */
   mtuBytes: number
   /** Greatest windowsize granted, blocks. Beyond 16 small receive buffers overflow and nothing gets faster. */
@@ -41,4 +43,6 @@ export const defaultTftpLimits: TftpLimits = {
   minRetransmitMs: 20,
   maxRetransmitMs: 5000,
   giveUpAfterMs: 20_000,
+  maxLogLinesPerSecond: 20,
+  maxLogLineBurst: 100,
 }

@@ -1,4 +1,4 @@
-/** What is told of requests and transfers: counts, one log line each, and who asked to be called. */
+/** What is told of requests and transfers: counts, a log line each (datagram/bounded-log.ts), and who asked to be called. */
 import type { Log } from '../log.ts'
 import type { TftpRequest } from './file.ts'
 import type { SessionEnd } from './session.ts'
@@ -26,27 +26,17 @@ export type ReportsOptions = {
   onRefused?: ((refusal: Refusal) => void) | undefined
 }
 
-/** Anybody may send rubbish as fast as the network goes; from the engine's thread each line is a message to the main one. */
-const malformedEveryMs = 1000
-
 export class Reports {
   readonly #options: ReportsOptions
-  #malformed = 0
-  #malformedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ReportsOptions) {
     this.#options = options
   }
 
-  /** One line for all of a while: `dropped` is how many since the last, the client and the reason are of this one. */
-  malformed(client: string, reason: string, nowMs: number): void {
+  malformed(client: string, reason: string): void {
     const { log, counters } = this.#options
     counters.add('malformed')
-    this.#malformed += 1
-    if (nowMs - this.#malformedAtMs < malformedEveryMs) return
-    log.debug({ client, reason, dropped: this.#malformed }, 'TFTP requests dropped')
-    this.#malformed = 0
-    this.#malformedAtMs = nowMs
+    log.debug({ client, reason }, 'TFTP request dropped')
   }
 
   refused(error: unknown, refusal: Refusal): void {

@@ -4,6 +4,7 @@
  * Requests only come to the listening port. Every transfer has a line of its own: a fresh transfer id of ours (RFC 1350 §4),
  * so a late packet of an old transfer never reaches a new one.
  */
+import { BoundedLog } from '../datagram/bounded-log.ts'
 import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { ClientWindows } from './client-windows.ts'
@@ -56,7 +57,7 @@ export function createServer(options: ServerOptions): TftpServer {
 class Server implements TftpServer {
   readonly #options: ServerOptions
   readonly #limits: TftpLimits
-  readonly #log: Log
+  readonly #log: BoundedLog
   readonly #engine: Engine
   readonly #rate: RequestRate
   readonly #windows: ClientWindows
@@ -71,10 +72,15 @@ class Server implements TftpServer {
   constructor(options: ServerOptions) {
     this.#options = options
     this.#limits = options.limits
-    this.#log = options.log
     this.#engine = options.engine
     this.#counters = options.counters ?? new Counters()
-    this.#reports = new Reports({ ...options, counters: this.#counters })
+    this.#log = new BoundedLog({
+      log: options.log,
+      limits: options.limits,
+      now: () => this.#engine.now(),
+      later: (ms, act) => this.#engine.wakeAt(this.#engine.now() + ms, act),
+    })
+    this.#reports = new Reports({ ...options, log: this.#log, counters: this.#counters })
     this.#slots = new Slots(this.#limits)
     this.#windows = new ClientWindows({ maxClients: this.#limits.maxRememberedClients })
     this.#rate = new RequestRate({
@@ -104,6 +110,7 @@ class Server implements TftpServer {
     this.#stopped = true
     await Promise.all(this.#slots.all().map((slot) => this.#drop(slot, stopping())))
     await Promise.all([...this.#ports].map((port) => port.close()))
+    this.#log[Symbol.dispose]()
   }
 
   /** A datagram at a request port; attacker-controlled. */
@@ -160,7 +167,7 @@ class Server implements TftpServer {
       if (!(error instanceof MusterError)) throw error
       reason = error.message
     }
-    this.#reports.malformed(plainAddress(address), reason, this.#engine.now())
+    this.#reports.malformed(plainAddress(address), reason)
     return undefined
   }
 

@@ -138,12 +138,7 @@ describe('a DHCP server', () => {
 
   test('neither rubbish nor one machine that floods uses up what packets there may be in all', async () => {
     const limits = { ...defaultDhcpLimits, maxPacketsPerSecond: 30 }
-    const lines: unknown[] = []
-    const log = {
-      ...silentLog,
-      debug: (fields: { from?: string }) => void (fields.from && lines.push(fields)),
-    }
-    await using muster = await serverOn({ now: () => 0, limits, log: log as Log })
+    await using muster = await serverOn({ now: () => 0, limits })
     for (let count = 0; count < 200; count += 1) {
       muster.segment.send(
         Uint8Array.of(0),
@@ -153,8 +148,6 @@ describe('a DHCP server', () => {
       await muster.ask(discover({}, { chaddr: macOf(1) }))
     }
     expect(muster.server.stats()).toMatchObject({ malformed: 200, rateLimited: 180 })
-    // Nor does it fill a log.
-    expect(lines).toHaveLength(defaultDhcpLimits.maxPacketBurstPerClient)
     for (let last = 2; last <= 11; last += 1)
       expect(await muster.ask(discover({}, { chaddr: macOf(last) }))).toHaveLength(1)
     expect(await muster.ask(discover({}, { chaddr: macOf(12) }))).toEqual([])
@@ -169,6 +162,31 @@ describe('a DHCP server', () => {
     for (let count = 0; count < 50; count += 1) await muster.ask(broken)
     expect(muster.server.stats()).toMatchObject({ malformed: 20, rateLimited: 30 })
     expect(await muster.ask(discover({}, { chaddr: macOf(2) }))).toHaveLength(1)
+  })
+
+  test('invented machines fill no log: some answers are lines in it, and then how many more there were', async () => {
+    const lines: { level: string; message: string | undefined; left?: number }[] = []
+    const at = (level: string) => (fields: object, message?: string) =>
+      void lines.push({ ...fields, level, message })
+    const log: Log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+    const limits = { ...defaultDhcpLimits, maxLogLineBurst: 10 }
+    const muster = await serverOn({ now: () => 0, limits, log, mode: 'proxy' })
+    const rom = { 60: 'PXEClient:Arch:00007:UNDI:003016', 93: [0, 7] }
+    for (let last = 1; last <= 40; last += 1) {
+      await muster.ask(discover(rom, { chaddr: macOf(last) }))
+      await muster.ask(Uint8Array.of(0))
+    }
+    await muster.server[Symbol.asyncDispose]()
+    expect(muster.server.stats()).toMatchObject({ offers: 40, malformed: 40 })
+    const written = (sentence: string) => lines.filter(({ message }) => message === sentence)
+    expect(written('DHCP DISCOVER answered')).toHaveLength(10)
+    expect(written('DHCP packet dropped')).toHaveLength(10)
+    expect(written('30 more lines were left out: DHCP DISCOVER answered')).toMatchObject([
+      { level: 'info', left: 30 },
+    ])
+    expect(written('30 more lines were left out: DHCP packet dropped')).toMatchObject([
+      { level: 'debug', left: 30 },
+    ])
   })
 
   test('a question at port 4011 from port 0, where no answer can go, is dropped', async () => {
