@@ -66,7 +66,7 @@ function responderOf(config: Config, { address, advertise, ports }: ExplainedSer
     binl: config.dhcp.binl,
     relays: config.dhcp.relays,
     segments: segmentsOf([address], networkInterfaces()),
-    limits: defaultDhcpLimits,
+    limits: { ...defaultDhcpLimits, firstLeaseMs: config.dhcp.firstLeaseSeconds * 1000 },
     log: silentLog,
     now: Date.now,
   })

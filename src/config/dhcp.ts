@@ -86,6 +86,11 @@ export const dhcpSection = section({
   packetsPerSecondMax: count(5000, 1_000_000, 'Packets in a second, in all'),
   rememberedClientsMax: count(8192, 1_000_000, 'Hardware addresses whose rate and firmware are remembered'),
   pendingMax: count(1024, 65_536, 'Answers under way at once'),
+  firstLeaseSeconds: whole(60, 31_536_000)
+    .default(300)
+    .describe(
+      'Longest first lease of a client that nobody knows; when it renews, or said hello, it gets leaseSeconds',
+    ),
   offerHoldSeconds: count(60, 3600, 'How long an offered address is kept for who was offered it'),
   offerYieldSeconds: count(
     10,

@@ -10,9 +10,12 @@
  * system, and would get three addresses (docs/decisions/0011-dhcp.md). Queues are in the order in which their leases end, because
  * each has one duration; so nothing here looks through a whole range. What is in a queue may be given to anybody when its time is
  * over: leases of reserved addresses, and of those that a smaller range left out, are in none.
+ *
+ * One REQUEST without anything before it takes an address, and costs whoever invents its client nothing. So the first lease of a client
+ * that nobody knows is a short one, and bound leases are in two queues. It has proved to be there when it asks again after a while.
  */
 import { toText } from './address.ts'
-import type { Pool } from './pool.ts'
+import { leaseTimes, type NetworkFacts, type Pool } from './pool.ts'
 
 export type LeaseState = 'offered' | 'bound' | 'quarantined'
 
@@ -23,6 +26,8 @@ export type Lease = {
   state: LeaseState
   /** Milliseconds since 1970. */
   endsAtMs: number
+  /** Its client is known, or kept a lease for a while: it gets whole ones. */
+  proved: boolean
 }
 
 /** What is kept over restarts. Offers are not: a client whose offer was forgotten asks again. */
@@ -35,6 +40,8 @@ export type LeaseStore = {
 }
 
 export type LeaseTimes = {
+  /** Of a client that has not proved to be there; a pool's lease where that is shorter. */
+  firstLeaseMs: number
   offerHoldMs: number
   /** From this age on an offer gives way where nothing else is free. */
   offerYieldsAfterMs: number
@@ -48,14 +55,20 @@ export type Granted = { lease: Lease } | { refused: string }
 /** When nothing is free, all leases are looked through for ended ones out of order, at most this often. */
 const scanEveryMs = 1000
 
+/** Clients do not renew at half of their lease to the second (RFC 2131 §4.4.5 wants some fuzz): up to this part of it may be left. */
+const renewsWithLeft = 0.75
+
 export class PoolLeases {
   readonly pool: Pool
+  readonly firstLeaseMs: number
+  readonly #saysFirst: NetworkFacts
   readonly #times: LeaseTimes
   readonly #byAddress = new Map<number, Lease>()
   readonly #byClient = new Map<string, Lease>()
   readonly #reserved: ReadonlyMap<number, string>
-  readonly #queues: Record<LeaseState, Map<number, Lease>> = {
+  readonly #queues: Record<LeaseState | 'first', Map<number, Lease>> = {
     offered: new Map(),
+    first: new Map(),
     bound: new Map(),
     quarantined: new Map(),
   }
@@ -67,13 +80,24 @@ export class PoolLeases {
   constructor(pool: Pool, times: LeaseTimes) {
     this.pool = pool
     this.#times = times
+    this.firstLeaseMs = Math.min(times.firstLeaseMs, pool.leaseSeconds * 1000)
+    this.#saysFirst = { ...pool.says, ...leaseTimes(this.firstLeaseMs / 1000) }
     this.#nextUnused = pool.first
     this.#reserved = new Map([...pool.reservations].map(([client, { address }]) => [address, client]))
   }
 
-  /** Leases of another time: those that still fit the pool, the ones that end first in front. */
-  restore(stored: readonly { address: number; client: string; state: LeaseState; endsAtMs: number }[]): void {
-    for (const lease of stored.toSorted((a, b) => a.endsAtMs - b.endsAtMs)) this.#set({ ...lease })
+  /**
+   * Leases of another time: those that still fit the pool, the ones that end first in front. One that lasts longer than a first lease can
+   * is none; who has another one proves itself again when it renews.
+   */
+  restore(stored: readonly Omit<Lease, 'proved'>[], nowMs: number): void {
+    for (const lease of stored.toSorted((a, b) => a.endsAtMs - b.endsAtMs))
+      this.#set({ ...lease, proved: lease.endsAtMs - nowMs > this.firstLeaseMs })
+  }
+
+  /** What a lease says of its network and its time. */
+  saysTo(proved: boolean): NetworkFacts {
+    return proved ? this.pool.says : this.#saysFirst
   }
 
   /**
@@ -90,38 +114,42 @@ export class PoolLeases {
     const fresh = before?.client !== client || (before.state === 'bound' && before.endsAtMs <= nowMs)
     if (fresh && !mayLook())
       return { refused: 'as many addresses are being looked for as there may be; it asks again' }
-    const lease: Lease = { address, client, state: 'offered', endsAtMs: nowMs + this.#times.offerHoldMs }
+    const lease: Lease = {
+      ...{ address, client, state: 'offered', endsAtMs: nowMs + this.#times.offerHoldMs },
+      proved: this.#hasProved(client, nowMs),
+    }
     this.#set(lease)
     return { lease, fresh }
   }
 
-  /** The client takes the address, or keeps it. It may be one that was never offered: we may have been restarted between. */
-  grant(client: string, address: number, nowMs: number): Granted {
+  /**
+   * The client takes the address, or keeps it. It may be one that was never offered: we may have been restarted between.
+   * @param isKnown somebody knows this client: its lease is a whole one from the beginning.
+   */
+  grant(client: string, address: number, nowMs: number, isKnown: boolean): Granted {
+    const refused = this.refusalOf(client, address, nowMs)
+    if (refused !== undefined) return { refused }
+    const proved = isKnown || this.#hasProved(client, nowMs)
+    const leaseMs = proved ? this.pool.leaseSeconds * 1000 : this.firstLeaseMs
+    const lease: Lease = { address, client, state: 'bound', endsAtMs: nowMs + leaseMs, proved }
+    this.#set(lease)
+    return { lease }
+  }
+
+  /** Why this client cannot have this address; undefined where it can. */
+  refusalOf(client: string, address: number, nowMs: number): string | undefined {
     const before = this.#byAddress.get(address)
     const reservedFor = this.#reserved.get(address)
     const text = toText(address)
-    if (reservedFor !== undefined && reservedFor !== client)
-      return { refused: `${text} is reserved for another machine` }
+    if (reservedFor !== undefined && reservedFor !== client) return `${text} is reserved for another machine`
     if (reservedFor === undefined && this.pool.reservations.has(client))
-      return { refused: `this machine has an address of its own, not ${text}` }
+      return `this machine has an address of its own, not ${text}`
     const yields = reservedFor === client && before?.state === 'offered'
     if (before !== undefined && before.client !== client && before.endsAtMs > nowMs && !yields)
-      return {
-        refused:
-          before.state === 'quarantined' ? `${text} is in use elsewhere` : `${text} is another client's`,
-      }
-    if (before?.state === 'quarantined' && before.endsAtMs > nowMs)
-      return { refused: `${text} is in use elsewhere` }
-    if (reservedFor === undefined && !this.#inRange(address))
-      return { refused: `${text} is not given by this server` }
-    const lease: Lease = {
-      address,
-      client,
-      state: 'bound',
-      endsAtMs: nowMs + this.pool.leaseSeconds * 1000,
-    }
-    this.#set(lease)
-    return { lease }
+      return before.state === 'quarantined' ? `${text} is in use elsewhere` : `${text} is another client's`
+    if (before?.state === 'quarantined' && before.endsAtMs > nowMs) return `${text} is in use elsewhere`
+    if (reservedFor === undefined && !this.#inRange(address)) return `${text} is not given by this server`
+    return undefined
   }
 
   /** The lease of this client, also one that has ended and that nobody else got. */
@@ -145,6 +173,7 @@ export class PoolLeases {
       client: '',
       state: 'quarantined',
       endsAtMs: nowMs + this.#times.quarantineMs,
+      proved: false,
     }
     this.#set(lease)
     return lease
@@ -188,7 +217,7 @@ export class PoolLeases {
       const address = this.#nextUnused
       if (!this.#byAddress.has(address) && !this.#reserved.has(address)) return address
     }
-    for (const queue of [this.#queues.quarantined, this.#queues.bound]) {
+    for (const queue of [this.#queues.quarantined, this.#queues.first, this.#queues.bound]) {
       const [first] = queue.values()
       if (first !== undefined && first.endsAtMs <= nowMs) return first.address
     }
@@ -211,6 +240,15 @@ export class PoolLeases {
     return isOld ? oldest.address : undefined
   }
 
+  /** It has a reserved address, or proved itself before, or asks again in the later part of a first lease: at half of it, by RFC 2131 §4.4.5. */
+  #hasProved(client: string, nowMs: number): boolean {
+    if (this.pool.reservations.has(client)) return true
+    const own = this.#byClient.get(client)
+    if (own === undefined || own.proved) return own !== undefined
+    const leftMs = own.endsAtMs - nowMs
+    return own.state === 'bound' && leftMs > 0 && leftMs <= this.firstLeaseMs * renewsWithLeft
+  }
+
   #isFree(address: number, nowMs: number): boolean {
     const lease = this.#byAddress.get(address)
     return lease === undefined || lease.endsAtMs <= nowMs
@@ -229,7 +267,7 @@ export class PoolLeases {
     const before = this.#byAddress.get(lease.address)
     if (before !== undefined && before.client === lease.client) {
       // Nearly always: only the place in the queue changes.
-      this.#queues[before.state].delete(lease.address)
+      this.#queueOf(before).delete(lease.address)
     } else {
       if (before !== undefined) this.#drop(before)
       const own = lease.client === '' ? undefined : this.#byClient.get(lease.client)
@@ -238,11 +276,15 @@ export class PoolLeases {
     }
     this.#byAddress.set(lease.address, lease)
     if (lease.client !== '') this.#byClient.set(lease.client, lease)
-    if (this.#isGivable(lease.address)) this.#queues[lease.state].set(lease.address, lease)
+    if (this.#isGivable(lease.address)) this.#queueOf(lease).set(lease.address, lease)
+  }
+
+  #queueOf({ proved, state }: Lease): Map<number, Lease> {
+    return this.#queues[state === 'bound' && !proved ? 'first' : state]
   }
 
   #drop(lease: Lease): void {
-    this.#queues[lease.state].delete(lease.address)
+    this.#queueOf(lease).delete(lease.address)
     this.#byAddress.delete(lease.address)
     if (this.#byClient.get(lease.client) === lease) this.#byClient.delete(lease.client)
     // The cursor is past it, so it is remembered.

@@ -11,28 +11,23 @@ import { type Lease, type LeaseStore, PoolLeases } from './leases.ts'
 import { clientKey, segmentOf } from './lessee.ts'
 import { type DhcpLimits, maxTriesPerOffer } from './limits.ts'
 import type { DhcpPacket } from './packet.ts'
-import type { Pool } from './pool.ts'
+import { isInPool, type Pool, reservedName } from './pool.ts'
 import type { Recipients } from './recipients.ts'
-import {
-  type BootAnswer,
-  informReply,
-  type LeaseAnswer,
-  leaseReply,
-  type ReplyFacts,
-  refusal,
-} from './reply.ts'
+import { type BootAnswer, informReply, leaseReply, type ReplyFacts, refusal } from './reply.ts'
 
 export type Decision = { client: DhcpClient | undefined; because: string[] } & (
   | { reply: DhcpPacket }
   | { reply?: undefined }
 )
 
+export type KnownMachine = { name: string | undefined }
+
 export type ResponderOptions = {
   pools: readonly Pool[]
   /** What this client boots; undefined, with the reason, where there is nothing for it. */
   boot(client: DhcpClient, server: string): BootAnswer | { nothing: string }
-  /** Name that this machine is known by. */
-  hostName?: (mac: string) => Promise<string | undefined>
+  /** Whether a machine with this MAC address has ever said hello, and the name that it was given. */
+  machine?: (mac: string) => Promise<KnownMachine | undefined>
   store: LeaseStore
   /** Undefined: addresses are offered unseen. */
   inUse: InUse | undefined
@@ -76,7 +71,10 @@ export class Lessor {
       return value === undefined ? [] : [{ ...lease, address: value, endsAtMs: endsAt }]
     })
     for (const pool of this.#pools)
-      pool.restore(leases.filter(({ address }) => isWithin(address, pool.pool.network)))
+      pool.restore(
+        leases.filter(({ address }) => isWithin(address, pool.pool.network)),
+        this.#options.now(),
+      )
     return leases.length
   }
 
@@ -142,7 +140,7 @@ export class Lessor {
       case 'release':
         return this.#giveBack(job, intent.kind, intent.address, nowMs)
       case 'inform': {
-        const lease = leaseAnswer(pool.pool, anyAddress)
+        const lease = { address: anyAddress, hostName: undefined, says: pool.pool.says }
         const boot = this.#bootOf(facts, because)
         because.push('INFORM: settings without an address')
         // RFC 2131 §4.3.5 sends it to ciaddr, which has to be on this network: it is the client's word alone.
@@ -182,14 +180,16 @@ export class Lessor {
       )
         break
       // The reserved name alone: what the machine is known by costs a query, and an offer may be to anybody.
-      const lease = leaseAnswer(pool.pool, address, reservedName(pool.pool, client))
+      const { proved } = pool.of(key) ?? proposal.lease
+      const lease = { address, hostName: reservedName(pool.pool, client.mac), says: pool.saysTo(proved) }
       return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'offer' }) }
     }
     return silent(client, [...because, 'no address could be offered now; it asks again'])
   }
 
-  async #takeUnasked({ because, key, pool }: Job, { address }: Lease): Promise<boolean> {
-    const granted = pool.grant(key, address, this.#options.now())
+  async #takeUnasked({ because, facts, key, pool }: Job, { address }: Lease): Promise<boolean> {
+    const machine = await this.#machineOf(facts.client)
+    const granted = pool.grant(key, address, this.#options.now(), machine !== undefined)
     if ('refused' in granted) return false
     because.push('the ROM of a Raspberry Pi 3 sends no REQUEST: the lease begins with the offer')
     return this.#keep(granted.lease)
@@ -199,22 +199,30 @@ export class Lessor {
   async #grant(job: Job, address: string, refuse: 'always' | 'never'): Promise<Decision> {
     const { because, facts, key, pool } = job
     const { client } = facts
-    const value = toNumber(address)
-    const granted =
-      value === undefined || !isInPool(pool.pool, address)
-        ? { refused: `${address} is not of this network, ${pool.pool.name}` }
-        : pool.grant(key, value, this.#options.now())
-    if ('refused' in granted) {
-      if (refuse === 'never') return silent(client, [...because, granted.refused])
-      because.push(`refused: ${granted.refused}`)
-      return { client, because, reply: refusal({ ...facts, because: granted.refused }) }
+    const value = toNumber(address) ?? 0
+    const refused = isInPool(pool.pool, address)
+      ? pool.refusalOf(key, value, this.#options.now())
+      : `${address} is not of this network, ${pool.pool.name}`
+    if (refused !== undefined) {
+      if (refuse === 'never') return silent(client, [...because, refused])
+      because.push(`refused: ${refused}`)
+      return { client, because, reply: refusal({ ...facts, because: refused }) }
     }
+    const machine = await this.#machineOf(client)
+    const granted = pool.grant(key, value, this.#options.now(), machine !== undefined)
+    // Somebody else took it in the meantime.
+    if ('refused' in granted) return silent(client, [...because, granted.refused])
     if (!(await this.#keep(granted.lease)))
       return silent(client, [...because, 'the lease could not be written down, so it is not given'])
     const boot = this.#bootOf(facts, because)
-    because.push(`lease of ${address} for ${pool.pool.leaseSeconds} s`)
-    const named = reservedName(pool.pool, client) ?? (await this.#nameOf(client))
-    const lease = leaseAnswer(pool.pool, address, named)
+    const { proved } = granted.lease
+    because.push(
+      proved
+        ? `lease of ${address} for ${pool.pool.leaseSeconds} s`
+        : `first lease of ${address} for ${pool.firstLeaseMs / 1000} s; when it renews, or where its machine said hello, for ${pool.pool.leaseSeconds} s`,
+    )
+    const hostName = reservedName(pool.pool, client.mac) ?? machine?.name
+    const lease = { address, hostName, says: pool.saysTo(proved) }
     return { client, because, reply: leaseReply({ ...facts, boot, lease, type: 'ack' }) }
   }
 
@@ -258,8 +266,8 @@ export class Lessor {
     return boot
   }
 
-  async #nameOf({ mac }: DhcpClient): Promise<string | undefined> {
-    return mac === undefined ? undefined : this.#options.hostName?.(mac)
+  async #machineOf({ mac }: DhcpClient): Promise<KnownMachine | undefined> {
+    return mac === undefined ? undefined : this.#options.machine?.(mac)
   }
 
   #poolFor(facts: ReplyFacts): PoolLeases | undefined {
@@ -269,19 +277,6 @@ export class Lessor {
 }
 
 type Job = { facts: ReplyFacts; intent: Intent; pool: PoolLeases; key: string; because: string[] }
-
-function isInPool(pool: Pool, address: string): boolean {
-  const value = toNumber(address)
-  return value !== undefined && isWithin(value, pool.network)
-}
-
-function leaseAnswer(pool: Pool, address: string, hostName?: string): LeaseAnswer {
-  return { address, hostName, says: pool.says }
-}
-
-function reservedName({ reservations }: Pool, { mac }: DhcpClient): string | undefined {
-  return mac === undefined ? undefined : reservations.get(mac)?.hostName
-}
 
 /** The client in words, the first of the reasons. */
 export function describe({ what, because }: DhcpClient): string[] {

@@ -16,6 +16,8 @@ export type DhcpLimits = LogLimits & {
   /** Addresses that are looked for before they are offered, at once and in a second; the neighbour table has room for 1024. */
   maxConflictChecks: number
   maxConflictChecksPerSecond: number
+  /** The first lease of a client that nobody knows; at its renewal it gets what the pool says. */
+  firstLeaseMs: number
   /** How long an offered address is kept for who was offered it. */
   offerHoldMs: number
   /**
@@ -38,6 +40,7 @@ export const defaultDhcpLimits: DhcpLimits = {
   maxPending: 1024,
   maxConflictChecks: 64,
   maxConflictChecksPerSecond: 100,
+  firstLeaseMs: 300_000,
   offerHoldMs: 60_000,
   offerYieldsAfterMs: 10_000,
   maxOffers: 4096,

@@ -8,6 +8,7 @@ import {
   parseMac,
   parseNetwork,
   requireNumber,
+  toNumber,
   toText,
 } from './address.ts'
 import { latin1 } from './packet.ts'
@@ -129,21 +130,40 @@ function createPool(name: string, settings: PoolSettings): Omit<Pool, 'reservati
   }
 }
 
+export function isInPool(pool: Pool, address: string): boolean {
+  const value = toNumber(address)
+  return value !== undefined && isWithin(value, pool.network)
+}
+
+/** The host name that was reserved for this MAC address. */
+export function reservedName({ reservations }: Pool, mac: string | undefined): string | undefined {
+  return mac === undefined ? undefined : reservations.get(mac)?.hostName
+}
+
 function factsOf({ first, prefix }: Network, settings: PoolSettings): NetworkFacts {
   const { dns, domain, gateway, leaseSeconds, ntp } = settings
   const orNothing = (addresses: readonly string[]) =>
     addresses.length === 0 ? undefined : addressBytes(...addresses)
   return {
-    leaseTime: seconds(leaseSeconds),
-    // RFC 2131 §4.4.5: T1 and T2 where the client does not choose them itself.
-    renewalTime: seconds(Math.floor(leaseSeconds / 2)),
-    rebindingTime: seconds(Math.floor((leaseSeconds * 7) / 8)),
+    ...leaseTimes(leaseSeconds),
     subnetMask: addressBytes(toText(maskOf(prefix))),
     broadcast: addressBytes(toText(first + 2 ** (32 - prefix) - 1)),
     router: gateway === undefined ? undefined : addressBytes(gateway),
     dns: orNothing(dns),
     ntp: orNothing(ntp),
     domain: domain === undefined ? undefined : latin1(domain),
+  }
+}
+
+/** How long a lease is, and when it is renewed. */
+export function leaseTimes(
+  leaseSeconds: number,
+): Pick<NetworkFacts, 'leaseTime' | 'renewalTime' | 'rebindingTime'> {
+  return {
+    leaseTime: seconds(leaseSeconds),
+    // RFC 2131 §4.4.5: T1 and T2 where the client does not choose them itself.
+    renewalTime: seconds(Math.floor(leaseSeconds / 2)),
+    rebindingTime: seconds(Math.floor((leaseSeconds * 7) / 8)),
   }
 }
 

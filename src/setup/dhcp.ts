@@ -8,6 +8,7 @@ import { startAuto } from '../dhcp/auto.ts'
 import { dgramEngine } from '../dhcp/engines/dgram.ts'
 import { createInUse } from '../dhcp/in-use.ts'
 import type { LeaseStore } from '../dhcp/leases.ts'
+import type { KnownMachine } from '../dhcp/lessor.ts'
 import { createPools, type Pool } from '../dhcp/pool.ts'
 import { probeServers } from '../dhcp/probe.ts'
 import { segmentsOf } from '../dhcp/recipients.ts'
@@ -53,7 +54,7 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
     new Responder({
       ...{ pools, limits, log, now, store: leases },
       boot: createDhcpBoot({ advertise: config.advertise, ports: () => ports }),
-      hostName: (mac) => nameOf(machines, mac),
+      machine: (mac) => knownMachine(machines, mac),
       inUse: dhcp.conflictCheckMs === 0 ? undefined : createInUse({ waitMs: dhcp.conflictCheckMs }),
       ...{ binl: dhcp.binl, relays: dhcp.relays },
       segments: segmentsOf(addresses, networkInterfaces()),
@@ -121,11 +122,14 @@ export function dhcpAddresses(
   )
 }
 
-async function nameOf(machines: Pick<Machines, 'find'>, mac: string): Promise<string | undefined> {
+async function knownMachine(
+  machines: Pick<Machines, 'find'>,
+  mac: string,
+): Promise<KnownMachine | undefined> {
   try {
     const { id, name } = await machines.find(mac)
     // Nobody named it yet.
-    return name === id ? undefined : name
+    return { name: name === id ? undefined : name }
   } catch (error) {
     if (errorCodeOf(error) === 'machine-not-found') return undefined
     throw error

@@ -70,6 +70,7 @@ export function dhcpLimitsOf({ dhcp, log }: Pick<Config, 'dhcp' | 'log'>): DhcpL
     maxPending: dhcp.pendingMax,
     maxConflictChecks: dhcp.conflictChecksMax,
     maxConflictChecksPerSecond: dhcp.conflictChecksPerSecondMax,
+    firstLeaseMs: dhcp.firstLeaseSeconds * 1000,
     offerHoldMs: dhcp.offerHoldSeconds * 1000,
     offerYieldsAfterMs: dhcp.offerYieldSeconds * 1000,
     maxOffers: dhcp.offersMax,

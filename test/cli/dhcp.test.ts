@@ -95,7 +95,9 @@ describe('muster dhcp explain', () => {
       request(3, iPxe, { chaddr: vector('ipxe-full-tftp-0-67-type1').chaddr }),
       { ...discover(), op: 'reply' },
     ])
-    expect(out).toContain('lease of 10.9.0.50 for 7200 s')
+    expect(out).toContain(
+      'first lease of 10.9.0.50 for 300 s; when it renews, or where its machine said hello, for 7200 s',
+    )
     expect(out).toContain(' 67 boot file                  "http://10.9.0.1:8080/boot/autoexec.ipxe"')
     expect(out).toContain('It is a reply of another server: nobody answers it.')
   })

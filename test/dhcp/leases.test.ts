@@ -29,6 +29,20 @@ async function takes(here: Site, last: number, address: string): Promise<string 
   return answerTo(here, request(3, { 54: server, 50: address }, client(last)))
 }
 
+/** Seconds of the lease that this REQUEST gets; `NAK`, or undefined for silence. */
+async function secondsOf(
+  here: Site,
+  asked: ReturnType<typeof request>,
+  cameBy: 'broadcast' | 'unicast' = 'broadcast',
+) {
+  const { reply } = await here.ask(asked, { cameBy })
+  const [leaseTime, renewalTime] = [reply?.options.get(51), reply?.options.get(58)]
+  if (reply === undefined || leaseTime === undefined) return reply && messageName(messageTypeOf(reply))
+  const seconds = Buffer.from(leaseTime).readUInt32BE()
+  expect(Buffer.from(renewalTime as Uint8Array).readUInt32BE()).toBe(seconds / 2)
+  return seconds
+}
+
 async function answerTo(
   here: Site,
   asked: ReturnType<typeof request>,
@@ -168,9 +182,9 @@ describe('leases', () => {
       const { maxOffers, ...limits } = defaultDhcpLimits
       const leases = new PoolLeases(createPools(small, reservations)[0]!, { ...limits, offersMax: maxOffers })
       const address = toNumber('10.9.0.50') as number
-      leases.restore([{ address, client: '52:54:00:00:00:01', state, endsAtMs: 1000 }])
+      leases.restore([{ address, client: '52:54:00:00:00:01', state, endsAtMs: 1000 }], 0)
       return {
-        granted: () => leases.grant('52:54:00:00:00:09', address, 0),
+        granted: () => leases.grant('52:54:00:00:00:09', address, 0, false),
         proposed: () => leases.propose('52:54:00:00:00:09', undefined, 0),
       }
     }
@@ -275,6 +289,81 @@ describe('leases', () => {
   test('a lease that cannot be written down is not given', async () => {
     const store = { load: async () => [], put: () => Promise.reject(new Error('disk full')) }
     expect(await joins(site({ store }), 1)).toBeUndefined()
+  })
+})
+
+describe('the first lease of a client that nobody knows', () => {
+  const pools = poolOf({ range: '10.9.0.50-10.9.0.52', leaseSeconds: 7200 })
+  const select = (last: number, address: string) => request(3, { 54: server, 50: address }, client(last))
+  const renew = (last: number, address: string) => request(3, {}, { ...client(last), ciaddr: address })
+
+  test('is a short one, and the offer says so too; whoever renews gets what the pool says', async () => {
+    const here = site({ pools })
+    expect(await secondsOf(here, discover({}, client(1)))).toBe(300)
+    expect(await secondsOf(here, select(1, '10.9.0.50'))).toBe(300)
+    // ROM, loader and agent ask one after the other, and have proved nothing by that.
+    here.pass(20_000)
+    expect(await secondsOf(here, select(1, '10.9.0.50'))).toBe(300)
+    here.pass(140_000)
+    expect(await secondsOf(here, renew(1, '10.9.0.50'), 'unicast')).toBe(7200)
+    expect(await secondsOf(here, discover({}, client(1)))).toBe(7200)
+  })
+
+  test('one REQUEST for each address of a pool, without a DISCOVER, takes it for minutes and not for a lease', async () => {
+    const here = site({ pools })
+    for (const last of [101, 102, 103])
+      expect(await secondsOf(here, select(last, `10.9.0.${last - 51}`))).toBe(300)
+    expect(await joins(here, 1)).toBeUndefined()
+    here.pass(300_001)
+    expect([await joins(here, 1), await joins(here, 2), await joins(here, 3)]).toEqual([
+      '10.9.0.50',
+      '10.9.0.51',
+      '10.9.0.52',
+    ])
+    // Who comes back after its lease was over has kept none.
+    here.pass(300_001)
+    expect(await secondsOf(here, select(1, '10.9.0.50'))).toBe(300)
+  })
+
+  test('is found again when it has ended, also behind longer ones that were given before it', async () => {
+    const here = site({
+      pools,
+      machine: async (mac) => (mac.endsWith(':01') ? { name: undefined } : undefined),
+    })
+    for (const last of [1, 2, 3]) await joins(here, last)
+    here.pass(300_001)
+    expect([await joins(here, 4), await joins(here, 5), await joins(here, 6)]).toEqual([
+      '10.9.0.51',
+      '10.9.0.52',
+      undefined,
+    ])
+  })
+
+  test('is a whole one where a machine with its MAC address said hello, or has an address of its own', async () => {
+    const known = site({ pools, machine: async () => ({ name: undefined }) })
+    expect(await secondsOf(known, select(1, '10.9.0.50'))).toBe(7200)
+    const reserved = site({ pools, reservations: { '52:54:00:00:00:09': { address: '10.9.0.9' } } })
+    expect(await secondsOf(reserved, discover({}, client(9)))).toBe(7200)
+    expect(await secondsOf(reserved, select(9, '10.9.0.9'))).toBe(7200)
+  })
+
+  test('is no longer than the leases of its pool', async () => {
+    const here = site({ pools: poolOf({ leaseSeconds: 120 }) })
+    expect(await secondsOf(here, select(1, '10.9.0.50'))).toBe(120)
+  })
+
+  test('after a restart who had a whole lease has one again, and who had a first one renews into it', async () => {
+    const stored = new Map<string, StoredLease>()
+    const before = site({ pools, stored })
+    await joins(before, 1)
+    await joins(before, 2)
+    before.pass(150_000)
+    await before.ask(renew(1, '10.9.0.50'), { cameBy: 'unicast' })
+    const after = site({ pools, stored })
+    after.pass(160_000)
+    await after.responder.restore()
+    expect(await secondsOf(after, select(1, '10.9.0.50'))).toBe(7200)
+    expect(await secondsOf(after, renew(2, '10.9.0.51'), 'unicast')).toBe(7200)
   })
 })
 
@@ -388,6 +477,7 @@ describe('no two machines have one address', () => {
         const pools = poolOf({ range: '10.9.0.50-10.9.0.54' })
         let here = site({ stored, pools })
         let passedMs = 0
+        const startedAtMs = Date.parse('2026-06-01T08:00:00Z')
         /** Who holds what until when, by their own account. */
         const holds = new Map<number, { address: string; untilMs: number }>()
         for (const { what, who, ms } of acts) {
@@ -404,7 +494,8 @@ describe('no two machines have one address', () => {
             if (address === undefined || address === 'NAK') continue
             for (const [other, { address: taken, untilMs }] of holds)
               if (other !== who && untilMs > passedMs) expect(taken).not.toBe(address)
-            holds.set(who, { address, untilMs: passedMs + 600_000 })
+            const endsAtMs = stored.get(address)?.endsAt as number
+            holds.set(who, { address, untilMs: endsAtMs - startedAtMs })
           } else if (held !== undefined && held.untilMs > passedMs) {
             const values = { 54: server, 50: held.address }
             if (what === 'release')

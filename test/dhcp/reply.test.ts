@@ -11,7 +11,9 @@ import { discover, request, server, shown, site, vector, vectorBytes, vectorName
 const nobody = '97 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00'
 const script = `http://${server}:8080/boot/autoexec.ipxe`
 const network = ['1 255.255.255.0', '3 10.9.0.254', '6 10.9.0.53']
-const times = ['51 600 s', '58 300 s', '59 525 s']
+const wholeLease = ['51 600 s', '58 300 s', '59 525 s']
+/** Of a client that nobody knows. */
+const times = ['51 300 s', '58 150 s', '59 262 s']
 
 describe('a ProxyDHCP answer', () => {
   const proxied = async (name: string, more: Parameters<ReturnType<typeof site>['ask']>[1] = {}) => {
@@ -247,7 +249,7 @@ describe("a server's answer", () => {
       yiaddr: '10.9.0.20',
       options: [
         `54 ${server}`,
-        ...times,
+        ...wholeLease,
         '1 255.255.255.0',
         '15 "rack.example"',
         '42 10.9.0.7',
@@ -258,11 +260,11 @@ describe("a server's answer", () => {
 
   test("a known machine's lease carries its name, and an offer to anybody asks no database", async () => {
     const asked: string[] = []
-    const hostName = async (mac: string) => {
+    const machine = async (mac: string) => {
       asked.push(mac)
-      return 'rack-9'
+      return { name: 'rack-9' }
     }
-    const here = site({ hostName })
+    const here = site({ machine })
     await here.ask(discover({ 55: [12] }))
     expect(asked).toEqual([])
     const wanted = request(3, { 54: server, 50: '10.9.0.50', 55: [12] })
