@@ -2,6 +2,7 @@
 import { type DestinationStream, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from './config/schema.ts'
+import { escapeDriving } from './terminal.ts'
 
 /** The part of pino that our rooms use; anything with these four methods will do. */
 export type Log = {
@@ -21,15 +22,18 @@ export function createLog(
 ): Log & { level: string } {
   const forPeople = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
   const base = { level: settings.level, base: null }
-  const destination = forPeople
-    ? (pretty({
-        destination: 2,
-        sync: true,
-        ignore: 'pid,hostname',
-        translateTime: 'HH:MM:ss',
-        // One line for one thing that happened: versions and lists would be a line each.
-        singleLine: true,
-      }) as DestinationStream)
-    : pino.destination({ dest: 2, sync: false })
-  return pino(base, destination)
+  return pino(base, forPeople ? readable() : pino.destination({ dest: 2, sync: false }))
+}
+
+/** Names, reasons and stacks in a line come from strangers as well, and pino-pretty prints them as they are. */
+function readable(): DestinationStream {
+  const destination = pino.destination({ dest: 2, sync: true })
+  // One line for one thing that happened: versions and lists would be a line each.
+  const prettify = pretty.prettyFactory({
+    ignore: 'pid,hostname',
+    translateTime: 'HH:MM:ss',
+    singleLine: true,
+  })
+  const escaped = (_: string, value: unknown) => (typeof value === 'string' ? escapeDriving(value) : value)
+  return { write: (line) => void destination.write(prettify(JSON.parse(line, escaped))) }
 }

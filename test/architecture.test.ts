@@ -5,7 +5,10 @@ import { describe, expect, test } from 'vitest'
 
 const root = join(import.meta.dirname, '..')
 
-/** Room → rooms it may import. `errors`, `nearest`, `system-error` and `document-problem` are open to all, `log` (its types) to all but the agent. */
+/** What every room may import. */
+const openToAll = ['errors.ts', 'nearest.ts', 'terminal.ts', 'system-error.ts', 'document-problem.ts']
+
+/** Room → rooms it may import; `log` (its types) is open to all but the agent. */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   wire: [],
   protocol: [],
@@ -68,8 +71,7 @@ describe('who may import whom', () => {
             .map((specifier) => relative(join(root, 'src'), resolve(dirname(file), specifier)))
             .filter((target) => {
               const targetRoom = target.split('/')[0]!
-              if (['errors.ts', 'nearest.ts', 'system-error.ts', 'document-problem.ts'].includes(target))
-                return false
+              if (openToAll.includes(target)) return false
               if (target === 'log.ts') return room === 'agent'
               return targetRoom !== room && !allowed.includes(targetRoom)
             })

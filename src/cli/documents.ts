@@ -3,10 +3,11 @@ import type { Command } from 'commander'
 import { Document, parse, visit } from 'yaml'
 import { MusterError } from '../errors.ts'
 import type { NamedDocument } from '../http/admin-profiles.ts'
+import { escapeDriving } from '../terminal.ts'
 import { apiPath } from './api-client.ts'
 import type { Context } from './context.ts'
 import { readGiven } from './given-file.ts'
-import { escapeDriving, isPlain, print, printableLines } from './output.ts'
+import { isPlain, print, printableLines } from './output.ts'
 
 /** Adds `<noun> show|set|remove`; the list is the noun's own. */
 export function addDocumentVerbs(

@@ -1,4 +1,6 @@
 /** What commands print: tables for people, JSON for programs (--json). Names of machines come from strangers. */
+import { escapeDriving, replaceDriving } from '../terminal.ts'
+
 export type Output = {
   json: boolean
   /** Standard output. */
@@ -15,14 +17,6 @@ export function print(output: Output, value: unknown, forPeople: () => string): 
 /** JSON escapes what is below a blank; what else drives a terminal is escaped here, because --json is read on one too. */
 export function toJson(value: unknown, indent?: number): string {
   return escapeDriving(JSON.stringify(value, undefined, indent))
-}
-
-/** For what stands in double quotes, in JSON as in YAML: reading it gives back what was there. */
-export function escapeDriving(text: string): string {
-  return text.replace(
-    new RegExp(driving, 'g'),
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
 }
 
 /** Columns as wide as their widest cell, two spaces between; the last one is not padded. */
@@ -52,17 +46,14 @@ export function facts(pairs: readonly (readonly [name: string, value: string | u
   return known.map(([name, value]) => `${name.padEnd(width)}  ${printable(value as string)}\n`).join('')
 }
 
-/** C1 controls, of which some terminals take one for an escape, and what turns the direction of writing. */
-const driving = /[\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/
-
 /** Attacker-controlled text (host names, serials, consoles) must not drive the terminal it is shown on. */
 export function printable(text: string): string {
-  return text.replace(/[\u0000-\u001f]/g, '?').replace(new RegExp(driving, 'g'), '?')
+  return replaceDriving(text.replace(/[\t\n]/g, '?'), () => '?')
 }
 
 /** Whether text of several lines can be shown as it is. */
 export function isPlain(text: string): boolean {
-  return !driving.test(text) && !/[\u0000-\u0009\u000b-\u001f]/.test(text)
+  return !text.includes('\t') && replaceDriving(text, () => '') === text
 }
 
 /** The same for text of several lines. */
