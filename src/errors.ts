@@ -48,6 +48,7 @@ export const errorCodes = [
   'registry-unavailable',
   'registry-invalid',
   'layout-invalid',
+  'layer-invalid',
   // agent: between a machine and its server
   'server-unreachable',
   'server-pin',

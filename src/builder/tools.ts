@@ -40,9 +40,11 @@ const programs: Record<string, Program> = {
   dhcpd: { path: 'usr/sbin/dhcpd' },
   'docker-registry': { path: 'usr/bin/docker-registry' },
   dumpimage: { path: 'usr/bin/dumpimage' },
+  'fsck.erofs': { path: 'usr/bin/fsck.erofs' },
   'fsck.fat': { path: 'usr/sbin/fsck.fat' },
   mcopy: { path: 'usr/bin/mtools', arguments: '-c mcopy' },
   'kea-dhcp4': { path: 'usr/sbin/kea-dhcp4' },
+  'mkfs.erofs': { path: 'usr/bin/mkfs.erofs' },
   mkimage: { path: 'usr/bin/mkimage' },
   objdump: { path: 'usr/bin/objdump' },
   openssl: {
@@ -62,6 +64,7 @@ const programs: Record<string, Program> = {
   tftp: { path: 'usr/bin/tftp' },
   ukify: { ...python, arguments: '"$tree/usr/bin/ukify"' },
   'virt-fw-vars': { ...python, arguments: '"$tree/usr/bin/virt-fw-vars"' },
+  umoci: { path: 'usr/bin/umoci' },
   xz: { path: 'usr/bin/xz' },
 }
 
