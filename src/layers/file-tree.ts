@@ -7,24 +7,9 @@
  */
 import { type ByteString, quoteName } from './byte-string.ts'
 import { layerInvalid } from './errors.ts'
+import type { Attributes, Directory, Inode, Place } from './inode.ts'
 import type { TarEntry } from './tar-reader.ts'
-
-type Attributes = Pick<TarEntry, 'mode' | 'uid' | 'gid' | 'mtime' | 'xattrs'>
-
-/** What names point to; several names of one file share it. */
-export type Inode = Attributes &
-  (
-    | { kind: 'directory'; children: Map<ByteString, Place> }
-    | { kind: 'file'; size: number; at: number; links: number }
-    | { kind: 'symlink'; target: ByteString; links: number }
-    | { kind: 'character' | 'block'; major: number; minor: number; links: number }
-    | { kind: 'fifo'; links: number }
-  )
-
-export type Directory = Extract<Inode, { kind: 'directory' }>
-
-/** A name in a folder. `layer` is the last that touched it or anything below it: what a whiteout spares. */
-type Place = { inode: Inode; layer: number }
+import { walk } from './tree-walk.ts'
 
 export type TreeLimits = {
   /** Names in the whole tree. */
@@ -33,9 +18,8 @@ export type TreeLimits = {
   bytesMax: number
 }
 
-/** NAME_MAX and MAXSYMLINKS of Linux; no path of 4096 octets is deeper. */
+/** NAME_MAX of Linux. */
 const nameBytesMax = 255
-const symlinksMax = 40
 
 const whiteoutPrefix = '.wh.'
 const opaqueMarker = '.wh..wh..opq'
@@ -97,58 +81,34 @@ export class FileTree {
    * and Docker do; its time is 1970, so that the tree is the same whenever it is made.
    */
   #open(path: readonly ByteString[], whose: ByteString): Directory {
-    const found = this.#walk(path, whose, true)
-    if (found.inode.kind === 'directory') return found.inode
+    const way = walk(this.root, path, (part) => {
+      this.#count(whose)
+      checkPart(part, whose)
+      return { inode: emptyDirectory(), layer: this.#layer }
+    })
+    if (typeof way === 'string') throw layerInvalid(`${quoteName(whose)} lies below ${way}`)
+    for (const place of way) place.layer = this.#layer
+    const { inode } = way.at(-1) as Place
+    if (inode.kind === 'directory') return inode
     throw layerInvalid(`${quoteName(whose)} lies below something that is no folder`)
   }
 
-  #walk(path: readonly ByteString[], whose: ByteString, creates: boolean): Place {
-    const way: Place[] = [this.root]
-    const left = [...path]
-    for (let symlinks = 0; left.length > 0; ) {
-      const part = left.shift() as ByteString
-      if (part === '..') {
-        if (way.length > 1) way.pop()
-        continue
-      }
-      const here = way.at(-1) as Place
-      if (here.inode.kind !== 'directory') return here
-      let next = here.inode.children.get(part)
-      if (next?.inode.kind === 'symlink') {
-        symlinks += 1
-        if (symlinks > symlinksMax)
-          throw layerInvalid(`${quoteName(whose)} goes through more than ${symlinksMax} symlinks`)
-        const { target } = next.inode
-        if (target.startsWith('/')) way.length = 1
-        left.unshift(...target.split('/').filter((one) => one !== '' && one !== '.'))
-        continue
-      }
-      if (next === undefined) {
-        if (!creates) throw layerInvalid(`${quoteName(whose)} is a hard link to something that is not there`)
-        next = { inode: emptyDirectory(), layer: this.#layer }
-        this.#count(whose)
-        here.inode.children.set(checkedPart(part, whose), next)
-      }
-      way.push(next)
-    }
-    if (creates) for (const place of way) place.layer = this.#layer
-    return way.at(-1) as Place
+  /** What a path leads to, through symlinks at its end too; undefined where there is nothing. */
+  lookup(path: ByteString): Inode | undefined {
+    const way = walk(this.root, path.split('/'))
+    return typeof way === 'string' ? undefined : way.at(-1)?.inode
   }
 
   /** The file that another name is given to. A symlink at its end is the file itself, not what it leads to (link(2)). */
   #linkTarget(entry: TarEntry): Exclude<Inode, Directory> {
     const path = partsOf(entry.linkName)
     const name = path.pop()
-    const parent = this.#walk(path, entry.name, false)
-    const target =
-      name === undefined || parent.inode.kind !== 'directory' ? parent : parent.inode.children.get(name)
-    if (target === undefined)
-      throw layerInvalid(
-        `${quoteName(entry.name)} is a hard link to ${quoteName(entry.linkName)}, which is not there`,
-      )
-    if (target.inode.kind === 'directory')
-      throw layerInvalid(`${quoteName(entry.name)} is a hard link to a folder`)
-    return target.inode
+    const way = walk(this.root, path)
+    const parent = typeof way === 'string' ? undefined : way.at(-1)?.inode
+    const target = parent?.kind === 'directory' ? parent.children.get(name ?? '')?.inode : undefined
+    if (target !== undefined && target.kind !== 'directory') return target
+    const what = target === undefined ? 'which is not there' : 'which is a folder'
+    throw layerInvalid(`${quoteName(entry.name)} is a hard link to ${quoteName(entry.linkName)}, ${what}`)
   }
 
   #newInode(entry: TarEntry, at: number): Inode {
@@ -235,12 +195,12 @@ function partsOf(name: ByteString): ByteString[] {
   const parts = name.split('/').filter((part) => part !== '' && part !== '.')
   for (const part of parts) {
     if (part === '..') throw layerInvalid(`${quoteName(name)} climbs out of its folder`)
-    checkedPart(part, name)
+    checkPart(part, name)
   }
   return parts
 }
 
-function checkedPart(part: ByteString, whose: ByteString): ByteString {
-  if (part.length <= nameBytesMax) return part
-  throw layerInvalid(`${quoteName(whose)} has a part of ${part.length} bytes, Linux takes ${nameBytesMax}`)
+function checkPart(part: ByteString, whose: ByteString): void {
+  if (part.length > nameBytesMax)
+    throw layerInvalid(`${quoteName(whose)} has a part of ${part.length} bytes, Linux takes ${nameBytesMax}`)
 }

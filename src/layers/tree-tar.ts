@@ -3,8 +3,8 @@
  * tree gives the same octets, whatever layers it came from.
  */
 import type { ByteString } from './byte-string.ts'
-import type { Directory, Inode } from './file-tree.ts'
 import type { Flattened } from './flatten.ts'
+import type { Directory, Inode } from './inode.ts'
 import type { TarEntry } from './tar-reader.ts'
 import { encodeTarEntry, paddingOf, tarEnd } from './tar-writer.ts'
 

@@ -5,8 +5,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import type { Directory } from '../../src/layers/file-tree.ts'
 import { type Flattened, flatten } from '../../src/layers/flatten.ts'
+import type { Inode } from '../../src/layers/inode.ts'
 import { tool } from '../support/tools.ts'
 import {
   directory,
@@ -187,7 +187,7 @@ test.each(Object.entries(images))('%s', async (_, layers) => {
 /** As list-tree.py prints it. */
 async function listTree({ tree, read }: Flattened): Promise<Record<string, unknown>> {
   const listed: Record<string, unknown> = {}
-  const add = async (inode: Directory | Parameters<typeof describe>[0], name: string): Promise<void> => {
+  const add = async (inode: Inode, name: string): Promise<void> => {
     listed[name || '.'] = await describe(inode, read)
     if (inode.kind !== 'directory') return
     for (const [child, place] of inode.children)
@@ -197,7 +197,7 @@ async function listTree({ tree, read }: Flattened): Promise<Record<string, unkno
   return listed
 }
 
-async function describe(inode: import('../../src/layers/file-tree.ts').Inode, read: Flattened['read']) {
+async function describe(inode: Inode, read: Flattened['read']) {
   const { kind, mode, uid, gid } = inode
   const xattrs = Object.fromEntries(
     [...inode.xattrs].map(([key, value]) => [key, Buffer.from(value).toString('hex')]),
