@@ -18,6 +18,7 @@ export type ArchiveFile = { name: string; mode: number; bytes: Uint8Array }
 const folder = 'muster'
 const folderMode = 0o040755
 const regularMode = 0o100000
+const trailer = { inode: 0, mode: 0, name: 'TRAILER!!!', bytes: new Uint8Array() }
 
 /**
  * Attacker-controlled where the server is, though signed.
@@ -55,17 +56,31 @@ export function encodeCpio(files: readonly ArchiveFile[]): Uint8Array {
     ...files.map(({ name, mode, bytes }, index) =>
       entry({ inode: index + 2, mode: regularMode | mode, name: `${folder}/${name}`, bytes }),
     ),
-    entry({ inode: 0, mode: 0, name: 'TRAILER!!!', bytes: new Uint8Array() }),
+    entry(trailer),
   ]
   return padded(concatBytes(entries), 512)
 }
 
+/** What stands around a file's data to make an archive of it that holds nothing else; what comes before it ends on a multiple of 4. */
+export function archiveAround(file: { name: string; size: number }): {
+  before: Uint8Array
+  after: Uint8Array
+} {
+  const before = header({ inode: 1, mode: regularMode | 0o400, name: file.name, size: file.size })
+  const padding = new Uint8Array((4 - (file.size % 4)) % 4)
+  return { before, after: concatBytes([padding, entry(trailer)]) }
+}
+
 function entry(file: { inode: number; mode: number; name: string; bytes: Uint8Array }): Uint8Array {
+  return concatBytes([header({ ...file, size: file.bytes.length }), padded(file.bytes, 4)])
+}
+
+function header(file: { inode: number; mode: number; name: string; size: number }): Uint8Array {
   const name = encodeUtf8(`${file.name}\0`)
   const links = file.mode === folderMode ? 2 : 1
-  const fields = [file.inode, file.mode, 0, 0, links, 0, file.bytes.length, 0, 0, 0, 0, name.length, 0]
-  const header = `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`
-  return concatBytes([padded(concatBytes([encodeUtf8(header), name]), 4), padded(file.bytes, 4)])
+  const fields = [file.inode, file.mode, 0, 0, links, 0, file.size, 0, 0, 0, 0, name.length, 0]
+  const text = `070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`
+  return padded(concatBytes([encodeUtf8(text), name]), 4)
 }
 
 function padded(bytes: Uint8Array, multiple: number): Uint8Array {

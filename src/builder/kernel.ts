@@ -64,7 +64,12 @@ function moduleSource(entries: ReadonlyMap<string, DebEntry>, folder: string) {
   return { paths, builtin, load }
 }
 
-function packModules(modules: Map<string, KernelModule>, folder: string, builtin: string): CpioEntry[] {
+/** Modules with the tables that modprobe reads, below `folder`. */
+export function packModules(
+  modules: Map<string, KernelModule>,
+  folder: string,
+  builtin: string,
+): CpioEntry[] {
   const file = (path: string, bytes: Uint8Array): CpioEntry => ({
     type: 'file',
     path: `${folder}/${path}`,

@@ -47,7 +47,7 @@ export async function closeModules(
         'build-failed',
         `A kernel module needs '${name}', which the kernel package lacks.`,
       )
-    const module = readModule(name, path.replace(/\.xz$/, ''), await source.load(path))
+    const module = readModule(name, path.replace(/\.(xz|zst|gz)$/, ''), await source.load(path))
     found.set(name, module)
     queue.push(...module.depends, ...module.softDepends.filter((soft) => source.paths.has(soft)))
   }
@@ -104,6 +104,6 @@ export function moduleTables(modules: ReadonlyMap<string, KernelModule>): { dep:
 export function moduleName(path: string): string {
   return path
     .slice(path.lastIndexOf('/') + 1)
-    .replace(/\.ko(\.xz)?$/, '')
+    .replace(/\.ko(\.(xz|zst|gz))?$/, '')
     .replaceAll('-', '_')
 }

@@ -1,16 +1,14 @@
 /** `muster images`, `muster image publish`, `muster image pull`: which operating systems there are, and how new ones come in. */
-import { existsSync, statSync } from 'node:fs'
 import type { Command } from 'commander'
 import { MusterError } from '../errors.ts'
 import type { ImagesView, PullProgress } from '../http/admin-images.ts'
-import { openLayout } from '../oci/layout.ts'
-import { parseReference } from '../oci/reference.ts'
-import type { ImageName, ImageSource } from '../oci/source.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { Published } from '../releases/publish-here.ts'
 import { publishThere } from '../releases/publish-there.ts'
 import { anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
+import { addBuildImage } from './build-image.ts'
 import type { Context } from './context.ts'
+import { openSource } from './image-source.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
 import { bytes, print, table } from './output.ts'
 import { addPublisherOptions, openPublisher, type PublisherOptions } from './publisher.ts'
@@ -65,6 +63,7 @@ export function addImages(program: Command, context: Context): void {
   )
   addRemoveImage(image, context)
   addSignKernel(image, context)
+  addBuildImage(image, context)
   image
     .command('pull')
     .argument('<reference>', 'registry/name:tag or …@sha256:…')
@@ -134,28 +133,6 @@ function publishedText({ changed, targetsVersion }: Published, { channel }: Publ
   if (changed === 'channel')
     return `was published before; channel ${channel} changed, in targets version ${targetsVersion}.\n`
   return `published in targets version ${targetsVersion}${channel === false ? '' : ` and on channel ${channel}`}.\n`
-}
-
-/** A folder when there is one of that name, and otherwise a reference: `./os` can only be a folder. */
-async function openSource(context: Context, text: string): Promise<{ source: ImageSource; name: ImageName }> {
-  const [, folder = text, tag] = /^(.+):([A-Za-z0-9_][A-Za-z0-9._-]{0,127})$/.exec(text) ?? []
-  if (isFolder(text)) return { source: await openLayout({ path: text }), name: {} }
-  if (tag !== undefined && isFolder(folder))
-    return { source: await openLayout({ path: folder }), name: { tag } }
-  if (/^[./~]/.test(text))
-    throw new MusterError(
-      'layout-invalid',
-      `There is no folder ${text}; 'skopeo copy … oci:<folder>' makes one.`,
-    )
-  const { registry, name, tag: named, digest } = parseReference(text)
-  return {
-    source: context.world.registry(context.loaded()).repository({ registry, name }),
-    name: { ...(named === undefined ? {} : { tag: named }), ...(digest === undefined ? {} : { digest }) },
-  }
-}
-
-function isFolder(path: string): boolean {
-  return existsSync(path) && statSync(path).isDirectory()
 }
 
 /** One line that is written over while a person watches; nothing in a log or a pipe. */

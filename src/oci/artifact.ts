@@ -1,5 +1,5 @@
 /**
- * Which layers of a manifest are kernel, initrds, command line and device tree.
+ * Which layers of a manifest are kernel, initrds, command line, device tree and root file system.
  *
  * An artifact made for us says so by media type. Anything else is read by file name (`org.opencontainers.image.title`),
  * so that what plain `oras push vmlinuz initrd.img` made boots as it is. Pure: the agent decides with this same code.
@@ -15,6 +15,8 @@ export const layerTypes = {
   initrd: 'application/vnd.muster.initrd.v1',
   cmdline: 'application/vnd.muster.cmdline.v1',
   dtb: 'application/vnd.muster.dtb.v1',
+  /** EROFS, which an initramfs of ours mounts from memory (images/ram-root). */
+  rootfs: 'application/vnd.muster.rootfs.v1+erofs',
 } as const
 
 export const titleAnnotation = 'org.opencontainers.image.title'
@@ -25,6 +27,8 @@ export const architectureAnnotation = 'vnd.muster.architecture'
 export const cmdlineBytesMax = 4096
 /** Blobs larger than a page of text that stand as a device tree are a mistake: the largest in Linux are under 1 MiB. */
 export const dtbBytesMax = 2 * 1024 * 1024
+/** A cpio archive has 32 bits for a file's size. */
+export const rootfsBytesMax = 2 ** 32 - 1
 
 export type Artifact = {
   kernel: Descriptor
@@ -32,6 +36,8 @@ export type Artifact = {
   initrds: Descriptor[]
   cmdline?: Descriptor
   dtb?: Descriptor
+  /** The agent puts it into the initramfs as `/rootfs`. */
+  rootfs?: Descriptor
 }
 
 type Role = keyof typeof layerTypes
@@ -40,13 +46,14 @@ const byTitle: readonly [Role, RegExp][] = [
   ['kernel', /^(?:vmlinuz.*|Image.*|bzImage)$/],
   ['initrd', /^(?:initrd.*|initramfs.*)$/],
   ['dtb', /^.+\.dtb$/],
+  ['rootfs', /^rootfs\.erofs$/],
   ['cmdline', /^cmdline$/],
 ]
 /** What lies beside a kernel under its name and is not one. */
 const sideFile = /\.(?:sig|asc|pem|sha\d+(?:sums?)?|md5|txt|json|old|map|config)$/
 
 /**
- * @throws manifest-invalid when there is no kernel, or more than one kernel, command line or device tree; the sentence
+ * @throws manifest-invalid when there is no kernel, or more than one of anything but initrds; the sentence
  * names the layers.
  */
 export function pickArtifact(manifest: ImageManifest): Artifact {
@@ -69,8 +76,10 @@ export function pickArtifact(manifest: ImageManifest): Artifact {
   const artifact: Artifact = { kernel, initrds: layersOf('initrd') }
   const cmdline = one('cmdline')
   const dtb = one('dtb')
+  const rootfs = one('rootfs')
   if (cmdline !== undefined) artifact.cmdline = limited(cmdline, cmdlineBytesMax)
   if (dtb !== undefined) artifact.dtb = limited(dtb, dtbBytesMax)
+  if (rootfs !== undefined) artifact.rootfs = limited(rootfs, rootfsBytesMax)
   return artifact
 }
 

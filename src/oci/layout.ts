@@ -1,4 +1,5 @@
 /** OCI image layout folders (image-spec v1.1, image-layout.md): read as a source, written for images we make ourselves. */
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -72,6 +73,9 @@ export async function openLayout(options: { path: string }): Promise<ImageSource
   }
 }
 
+/** In memory, or a file that is moved into the layout. */
+export type LayoutBlob = Uint8Array | { digest: string; path: string }
+
 export type LayoutImage = { arch: Arch; manifestBytes: Uint8Array; tag: string }
 
 /**
@@ -84,12 +88,13 @@ export type LayoutImage = { arch: Arch; manifestBytes: Uint8Array; tag: string }
 export async function writeLayout(options: {
   path: string
   images: readonly LayoutImage[]
-  blobs: readonly Uint8Array[]
+  blobs: readonly LayoutBlob[]
 }): Promise<{ manifests: Descriptor[] }> {
   const { path, images, blobs } = options
   await mkdir(join(path, 'blobs/sha256'), { recursive: true })
-  for (const bytes of [...blobs, ...images.map((image) => image.manifestBytes)]) {
-    await replaceFile(join(path, blobPath(digestOf(bytes))), bytes)
+  for (const blob of [...blobs, ...images.map((image) => image.manifestBytes)]) {
+    if (blob instanceof Uint8Array) await replaceFile(join(path, blobPath(digestOf(blob))), blob)
+    else await rename(blob.path, join(path, blobPath(blob.digest)))
   }
   const manifests: Descriptor[] = []
   for (const [tag, named] of Map.groupBy(images, (image) => image.tag)) {
@@ -108,6 +113,12 @@ export async function writeLayout(options: {
   await replaceFile(join(path, 'oci-layout'), `{"imageLayoutVersion":"${layoutVersion}"}`)
   await replaceFile(join(path, 'index.json'), indexText(manifests))
   return { manifests }
+}
+
+export async function digestOfFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const bytes of createReadStream(path)) hash.update(bytes as Buffer)
+  return `sha256:${hash.digest('hex')}`
 }
 
 function describeImage({ arch, manifestBytes }: LayoutImage): Descriptor {

@@ -63,6 +63,34 @@ describe('a boot that nothing is wrong with', () => {
     expect(world.read('loaded-initrd').subarray(-tail.length)).toEqual(tail)
   })
 
+  test.each([70_000, 70_001, 70_002, 70_003])(
+    'a root file system of %i bytes is one file in an archive behind the initrds',
+    async (bytes) => {
+      await using world = new World()
+      const rootfs = Buffer.alloc(bytes, 'root file system ')
+      // Of a length that is no multiple of four, as compressed ones are.
+      world.release({ layers: { initrds: [Buffer.alloc(50_001, 'initrd')], rootfs } })
+      await world.listen()
+      const { started } = await world.boot()
+      expect(started).toBe(true)
+      const loaded = world.read('loaded-initrd')
+      const at = loaded.lastIndexOf('070701', loaded.indexOf('rootfs\0'))
+      expect(at % 4).toBe(0)
+      // Zeros and nothing else between the initrd and the archive.
+      expect(loaded.subarray(0, at).toString('latin1')).toMatch(
+        /initrd\0{0,3}$|initr\0{0,3}$|init\0{0,3}$|ini\0{0,3}$|in\0{0,3}$|i\0{0,3}$/,
+      )
+      const field = (index: number) =>
+        Number.parseInt(loaded.toString('latin1', at + 6 + 8 * index, at + 14 + 8 * index), 16)
+      expect([field(1), field(6), field(11)]).toEqual([0o100400, bytes, 'rootfs\0'.length])
+      const data = at + 110 + 7 + 3
+      expect(loaded.subarray(data, data + bytes).equals(rootfs)).toBe(true)
+      const trailer = loaded.subarray(data + bytes).toString('latin1')
+      expect(trailer).toMatch(/^\0{0,3}070701[0-9a-f]{104}TRAILER!!!\0+$/)
+      expect(loaded.lastIndexOf('070701') % 4).toBe(0)
+    },
+  )
+
   test('a device tree is handed to kexec, which then loads the older way', async () => {
     await using world = new World()
     world.release({ layers: { dtb: Buffer.from('d00dfeed') } })

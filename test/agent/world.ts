@@ -42,7 +42,13 @@ const daySeconds = 86_400
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 const timestamp = (timeMs: number) => `${new Date(timeMs).toISOString().slice(0, 19)}Z`
 
-type Layers = { kernel?: Uint8Array; initrds?: Uint8Array[]; cmdline?: string; dtb?: Uint8Array }
+type Layers = {
+  kernel?: Uint8Array
+  initrds?: Uint8Array[]
+  cmdline?: string
+  dtb?: Uint8Array
+  rootfs?: Uint8Array
+}
 type Answer = { status?: number; body?: Uint8Array; headers?: Record<string, string> } | 'taken'
 export type Meddle = (
   request: { path: string; headers: IncomingMessage['headers']; count: number },
@@ -170,6 +176,7 @@ export class World {
         ...initrds.map((initrd) => layer(layerTypes.initrd, initrd)),
         layer(layerTypes.cmdline, Buffer.from(layers.cmdline ?? 'root=/dev/ram0 ro\n')),
         ...(layers.dtb === undefined ? [] : [layer(layerTypes.dtb, layers.dtb)]),
+        ...(layers.rootfs === undefined ? [] : [layer(layerTypes.rootfs, layers.rootfs)]),
       ],
       ...options.manifest,
     }

@@ -43,8 +43,11 @@ describe('the operating system in a manifest', () => {
       descriptor(layerTypes.initrd),
     ]
     const [cmdline, dtb] = [descriptor(layerTypes.cmdline), descriptor(layerTypes.dtb)]
-    const found = pickArtifact(manifest(cmdline, microcode, kernel, initrd, dtb, titled('vmlinuz.p7s')))
-    expect(found).toEqual({ kernel, initrds: [microcode, initrd], cmdline, dtb })
+    const rootfs = descriptor(layerTypes.rootfs)
+    const found = pickArtifact(
+      manifest(cmdline, microcode, kernel, rootfs, initrd, dtb, titled('vmlinuz.p7s')),
+    )
+    expect(found).toEqual({ kernel, initrds: [microcode, initrd], cmdline, dtb, rootfs })
   })
 
   test.each([

@@ -8,7 +8,7 @@ import type { Plan } from '../../protocol/plan.ts'
 import { checkManifest, type Release } from '../../protocol/release-rules.ts'
 import { decodeUtf8 } from '../../wire/utf8.ts'
 import type { Agent } from '../agent.ts'
-import { checkFiles, encodeCpio } from '../cpio.ts'
+import { archiveAround, checkFiles, encodeCpio } from '../cpio.ts'
 import { downloadBlob } from '../download.ts'
 import { blobUrl, fetchSmall, type MirrorOrder, onAnyMirror, targetUrls } from '../mirrors.ts'
 import type { Target } from './metadata.ts'
@@ -18,7 +18,7 @@ type Artifact = ReturnType<typeof pickArtifact>
 /** What kexec takes. */
 export type Content = {
   kernelPath: string
-  /** The plan's archive and, straight behind it, the signed initrds; missing where there is neither. */
+  /** The plan's archive, straight behind it the signed initrds, then the root file system; missing where there is none of them. */
   initrdPath?: string
   dtbPath?: string
   /** The signed command line as it was published. */
@@ -119,9 +119,9 @@ export async function fetchContent(
   plan: Plan,
 ): Promise<Content> {
   const { host, folders, memory, limits, settings, reporter, console } = agent
-  const { kernel, initrds, cmdline, dtb } = artifact
+  const { kernel, initrds, cmdline, dtb, rootfs } = artifact
   const archive = encodeCpio(checkFiles(plan.files))
-  const blobs = [kernel, ...initrds, cmdline, dtb].filter((blob) => blob !== undefined)
+  const blobs = [kernel, ...initrds, cmdline, dtb, rootfs].filter((blob) => blob !== undefined)
   const imageBytes = blobs.reduce((sum, { size }) => sum + size, 0)
   checkMemory(
     { imageBytes, archiveBytes: archive.length },
@@ -162,6 +162,17 @@ export async function fetchContent(
     await download(initrd, `${folder}/initrd`, offset)
     offset += initrd.size
   }
+  if (rootfs !== undefined) {
+    const { before, after } = archiveAround({ name: 'rootfs', size: rootfs.size })
+    // The kernel looks for the next archive at multiples of four (init/initramfs.c, unpack_to_rootfs).
+    const start = Math.ceil(offset / 4) * 4
+    await writeAt(agent, `${folder}/initrd`, { offset, bytes: new Uint8Array(start - offset) })
+    await writeAt(agent, `${folder}/initrd`, { offset: start, bytes: before })
+    await download(rootfs, `${folder}/initrd`, start + before.length)
+    offset = start + before.length + rootfs.size
+    await writeAt(agent, `${folder}/initrd`, { offset, bytes: after })
+    offset += after.length
+  }
   if (dtb !== undefined) await download(dtb, `${folder}/dtb`, 0)
   return {
     kernelPath: `${folder}/kernel`,
@@ -169,6 +180,12 @@ export async function fetchContent(
     ...(offset > 0 ? { initrdPath: `${folder}/initrd` } : {}),
     ...(dtb === undefined ? {} : { dtbPath: `${folder}/dtb` }),
   }
+}
+
+async function writeAt(agent: Agent, path: string, { offset, bytes }: { offset: number; bytes: Uint8Array }) {
+  const writer = await agent.host.openWriter(path, offset)
+  await writer.write(bytes)
+  await writer.close()
 }
 
 async function readCommandLine(agent: Agent, path: string): Promise<string> {
