@@ -2,6 +2,7 @@
 import type { Scenarios } from './scenario.ts'
 import { arm64Scenarios } from './scenarios/arm64.ts'
 import { biosScenarios } from './scenarios/bios.ts'
+import { containerScenarios } from './scenarios/container.ts'
 import { dhcpScenarios } from './scenarios/dhcp.ts'
 import { grubScenarios } from './scenarios/grub.ts'
 import { lossScenarios } from './scenarios/loss.ts'
@@ -28,4 +29,5 @@ export const scenarios: Scenarios = {
   ...twoServersScenarios,
   ...tenMachinesScenarios,
   ...multiArchScenarios,
+  ...containerScenarios,
 }
