@@ -4,6 +4,7 @@ import { didYouMean } from '../nearest.ts'
 import { agentPlaneUrl, publicKeyPin } from '../protocol/agent-config.ts'
 import { arch } from '../protocol/identifiers.ts'
 import { parseTargetName, type TargetName } from '../protocol/release-rules.ts'
+import { agentVersionPattern } from '../protocol/target.ts'
 
 export function oneOf<T extends string>(known: readonly T[]): (text: string) => T {
   return (text) => {
@@ -35,6 +36,13 @@ export function wholeNumberFrom(min: number, max: number): (text: string) => num
     if (number >= min && number <= max) return number
     throw new InvalidArgumentError(`It is a whole number from ${min} to ${max}.`)
   }
+}
+
+export function agentVersion(text: string): string {
+  if (agentVersionPattern.test(text)) return text
+  throw new InvalidArgumentError(
+    "It is a version in numbers, as in 0.1.0 ('muster --version' prints this one's).",
+  )
 }
 
 export function anAgentPlane(text: string): string {

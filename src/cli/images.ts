@@ -5,7 +5,7 @@ import type { ImagesView, PullProgress } from '../http/admin-images.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { Published } from '../releases/publish-here.ts'
 import { publishThere } from '../releases/publish-there.ts'
-import { anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
+import { agentVersion, anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import { addBuildImage } from './build-image.ts'
 import type { Context } from './context.ts'
 import { openSource } from './image-source.ts'
@@ -57,7 +57,7 @@ export function addImages(program: Command, context: Context): void {
       '--secure-boot <certificate>',
       'refuse a kernel that this Secure Boot certificate (PEM) did not sign: its machines would not start it',
     )
-    .option('--min-agent <version>', 'oldest agent that can boot it')
+    .option('--min-agent <version>', 'oldest agent that can boot it', agentVersion)
   addPublisherOptions(publishCommand).action((source: string, options: PublishOptions) =>
     publish(context, source, options),
   )

@@ -7,6 +7,9 @@
 import * as z from 'zod/mini'
 import { arch, digest } from './identifiers.ts'
 
+/** `0.1.0`. */
+export const agentVersionPattern = /^\d{1,9}(\.\d{1,9}){0,3}$/
+
 const name = z.string().check(z.maxLength(64), z.regex(/^[a-z0-9][a-z0-9._-]*$/))
 const counter = z.number().check(z.int(), z.gte(0))
 
@@ -22,7 +25,8 @@ export const releaseCustom = z.object({
   releaseCounter: counter,
   /** Empty means any hardware, which publishing says aloud. */
   hardwareIds: z.array(z.string().check(z.maxLength(128))).check(z.maxLength(64)),
-  minAgent: z.string().check(z.maxLength(32)),
+  /** An agent compares numbers: of a word it would make 0, which every agent is. */
+  minAgent: z.string().check(z.maxLength(32), z.regex(agentVersionPattern)),
   /** Members that a reader must understand or refuse; every other unknown member is ignored. */
   critical: z.optional(z.array(z.string()).check(z.maxLength(16))),
 })

@@ -53,12 +53,16 @@ async function linked(candidate: string, path: string): Promise<boolean> {
   }
 }
 
-/** When a process started, in ticks since the machine did; `gone` when there is none, `alive` where /proc is not. */
+/**
+ * When a process started, in ticks since the machine did; `gone` when there is none, `alive` where /proc is not. One that ended and
+ * that nobody has waited for yet (a zombie, proc(5)) is gone: in a container whose first process waits for none it stays for ever.
+ */
 async function startOf(pid: number): Promise<string> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-    // Field 2 is the program's name in parentheses and may hold spaces.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? 'alive'
+    // Field 2 is the program's name in parentheses and may hold spaces; behind it stand fields 3 (state) to 22 (start).
+    const [state = '', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return 'ZXx'.includes(state) ? 'gone' : (fields[18] ?? 'alive')
   } catch {
     try {
       process.kill(pid, 0)

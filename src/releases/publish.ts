@@ -119,7 +119,8 @@ export function describeChannel(
     version: change.version,
     releaseCounter: change.releaseCounter,
     minReleaseCounter: floor,
-    manifests: change.manifests,
+    // In one order, whichever came first: the same channel is the same bytes.
+    manifests: Object.fromEntries(Object.entries(change.manifests).sort()),
   }
   const bytes = Buffer.from(`${JSON.stringify(document)}\n`)
   const sha256 = createHash('sha256').update(bytes).digest('hex')

@@ -55,7 +55,12 @@ afterEach(async () => {
 const here = (...argv: string[]): Promise<Ran> =>
   muster([...argv, '--data', site.data], { world: { now: () => site.clock.nowMs } })
 
-async function layout(name: string, content: string, signedKernel?: Buffer): Promise<string> {
+async function layout(
+  name: string,
+  content: string,
+  signedKernel?: Buffer,
+  architectures: readonly ('amd64' | 'arm64')[] = ['amd64'],
+): Promise<string> {
   const path = join(site.data, name)
   const fill = (what: string) => Buffer.alloc(2_000_000, `${what} ${content} `)
   const [kernel, initrd, config] = [signedKernel ?? fill('kernel'), fill('initrd'), Buffer.from('{}')]
@@ -64,18 +69,20 @@ async function layout(name: string, content: string, signedKernel?: Buffer): Pro
     digest: digestOf(bytes),
     size: bytes.length,
   })
-  const manifest = {
+  const manifestFor = (arch: string) => ({
     schemaVersion: 2,
     mediaType: mediaTypes.manifest,
     artifactType: osArtifactType,
     config: describe(config, mediaTypes.empty),
     layers: [describe(kernel, layerTypes.kernel), describe(initrd, layerTypes.initrd)],
-    annotations: { [architectureAnnotation]: 'amd64' },
-  }
-  const manifestBytes = Buffer.from(JSON.stringify(manifest))
+    annotations: { [architectureAnnotation]: arch },
+  })
   await writeLayout({
     path,
-    images: [{ arch: 'amd64', manifestBytes, tag: '1' }],
+    images: architectures.map((arch) => ({
+      ...{ arch, tag: '1' },
+      manifestBytes: Buffer.from(JSON.stringify(manifestFor(arch))),
+    })),
     blobs: [kernel, initrd, config],
   })
   return path
@@ -111,6 +118,23 @@ describe('muster image publish', () => {
     )
     expect(site.releases.catalog().trusted.versions.targets).toBe(2)
   })
+  test('for two architectures, one after the other and then again, changes nothing more', async () => {
+    const path = await layout('os', 'one', undefined, ['amd64', 'arm64'])
+    const publish = (arch: string) =>
+      here('image', 'publish', `${path}:1`, '--as', 'edge-os/1.0.0', '--arch', arch)
+    await publish('arm64')
+    expect((await publish('amd64')).code).toBe(0)
+    for (const arch of ['arm64', 'amd64']) expect((await publish(arch)).out).toContain('nothing changed')
+  })
+  test.each(['banana', 'v2.0', '1.', ''])(
+    'for agents of version %j at least is refused: they would be compared as 0',
+    async (version) => {
+      const path = await layout('os', 'one')
+      const ran = await here('image', 'publish', path, '--as', 'edge-os/1.0.0', '--min-agent', version)
+      expect([ran.code, ran.err]).toEqual([2, expect.stringContaining('as in 0.1.0')])
+      expect(site.releases.catalog().image('edge-os')).toBeUndefined()
+    },
+  )
   test('again on another channel says that the channel changed, and not that the release is new', async () => {
     const path = await layout('os', 'one')
     await here('image', 'publish', path, '--as', 'edge-os/1.0.0')

@@ -1,6 +1,8 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { createNodeCrypto } from '../../src/crypto/node.ts'
 import { planPayloadType } from '../../src/protocol/plan.ts'
 import { acquireLock } from '../../src/releases/lock.ts'
@@ -42,6 +44,21 @@ describe('a data folder', () => {
       await (await acquireLock(path))[Symbol.asyncDispose]()
     }
     expect((await readdir(site.data)).filter((name) => name.startsWith('some'))).toEqual([])
+  })
+
+  it('is free again when the process that held it was killed, and nobody has waited for it yet', async () => {
+    // The child ends at once, and its parent is a program that waits for nothing.
+    const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    onTestFinished(() => void parent.kill('SIGKILL'))
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+    const pid = line.toString().trim()
+    const fields = async () => (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
+    await expect.poll(async () => (await fields())[0]).toBe('Z')
+    const path = join(site.data, 'some.lock')
+    await writeFile(path, `${pid} ${(await fields())[19]}\n`)
+    await (await acquireLock(path))[Symbol.asyncDispose]()
   })
 
   it('never gets a new root where releases were published', async () => {
