@@ -74,8 +74,14 @@ describe.skipIf(missing !== undefined)(
         // localhost, because oras and Muster speak plain HTTP to it without being told.
         .map((line) => line.replaceAll('registry.example', `localhost:${registry!.host.split(':')[1]}`))
       expect(commands.length).toBeGreaterThan(8)
+      const removed = new Map<string, object>()
       for (const command of commands) {
         const [name, ...words] = command.split(/\s+/)
+        // What it was is looked at while it is there.
+        const [, going] = /^muster image remove (\S+)/.exec(command) ?? []
+        if (going !== undefined) removed.set(going, await rolesOf(`${going}/amd64`))
+        if (going === 'edge-os/1.4.2')
+          expect(await rolesOf('edge-os/1.4.2/arm64')).toMatchObject({ kernel: 'Image' })
         if (name === 'oras') await run(oras!, words, { cwd: folder })
         else {
           expect(name).toBe('muster')
@@ -91,9 +97,12 @@ describe.skipIf(missing !== undefined)(
         cmdline: 'cmdline',
         dtb: 'board.dtb',
       })
-      expect(await rolesOf('edge-os/1.4.2/amd64')).toEqual(plain)
-      expect(await rolesOf('edge-os/1.4.2/arm64')).toEqual({ ...plain, kernel: 'Image' })
-      expect(await rolesOf('edge-os/1.4.3/amd64')).toEqual({ ...plain, cmdline: 'cmdline' })
+      expect([...removed]).toEqual([
+        ['edge-os/1.4.2', plain],
+        ['edge-os/1.4.3', { ...plain, cmdline: 'cmdline' }],
+      ])
+      for (const release of removed.keys())
+        await expect(rolesOf(`${release}/amd64`)).rejects.toMatchObject({ code: 'target-not-found' })
     }, 60_000)
 
     test("an image config's architecture does for --arch", async () => {
