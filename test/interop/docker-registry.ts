@@ -2,11 +2,17 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
-export const run = promisify(execFile)
+/**
+ * Runs a registry's client. Skopeo looks for who is logged in below /run/containers, which only root may read once root has used
+ * podman or buildah; in another folder it looks instead.
+ */
+export const run = (program: string, args: readonly string[], options: { cwd?: string } = {}) =>
+  promisify(execFile)(program, args, { ...options, env: { ...process.env, XDG_RUNTIME_DIR: tmpdir() } })
 
 export class DockerRegistry implements AsyncDisposable {
   readonly host: string

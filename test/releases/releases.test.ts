@@ -47,8 +47,8 @@ describe('a data folder', () => {
   })
 
   it('is free again when the process that held it was killed, and nobody has waited for it yet', async () => {
-    // The child ends at once, and its parent is a program that waits for nothing.
-    const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 60'], {
+    // When the child ends, its parent has become a program that waits for nothing.
+    const parent = spawn('sh', ['-c', 'sleep 0.3 & echo $!; exec sleep 60'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     })
     onTestFinished(() => void parent.kill('SIGKILL'))
