@@ -31,7 +31,12 @@ export const status = z.object({
   agents: z.array(
     z.object({
       arch: z.string(),
-      hardware: z.string().optional(),
+      hardware: z
+        .string()
+        .optional()
+        .describe(
+          'Whose drivers it has, as it lies on the disk: virtual or server; the setting may be another',
+        ),
       kernelBytes: count,
       initramfsBytes: count,
       madeAt: z.string().optional(),

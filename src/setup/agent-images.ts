@@ -18,6 +18,7 @@ import type { Config } from '../config/schema.ts'
 import { type AgentConfig, type AgentPolicy, defaultArgumentPolicy } from '../protocol/agent-config.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import { agentBundle } from './agent-bundle.ts'
+import { agentFolder, noteHardware } from './made-agents.ts'
 import { ownHosts } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
 
@@ -73,7 +74,7 @@ export async function makeAgents(options: {
   const policy = config.agentPolicy === undefined ? {} : await readAgentPolicy(config.agentPolicy)
   const lock = await readImagesLock()
   for (const arch of config.image.architectures) {
-    const outDir = join(paths.boot, 'agent', arch)
+    const outDir = agentFolder(paths, arch)
     const settings = Buffer.from(
       JSON.stringify(
         agentConfigFor({
@@ -90,14 +91,19 @@ export async function makeAgents(options: {
       ),
     )
     const commandLine = unifiedArguments(config, arch)
-    const stamp = stampOf(bundle, settings, trustedRoot, config.image.hardware, lock.date, commandLine)
-    if ((await readStamp(outDir)) === stamp) continue
+    const { hardware } = config.image
+    const stamp = stampOf(bundle, settings, trustedRoot, hardware, lock.date, commandLine)
+    if ((await readStamp(outDir)) === stamp) {
+      // One of a release that wrote nothing beside it.
+      await noteHardware(outDir, hardware)
+      continue
+    }
     options.onMake(arch)
     await removeStamp(outDir)
     await buildAgent({
       lock,
       arch,
-      hardware: config.image.hardware,
+      hardware,
       mirrors: options.mirrors,
       cacheDir: paths.cache,
       outDir,
@@ -108,6 +114,7 @@ export async function makeAgents(options: {
       progress: options.progress,
       signal: options.signal,
     })
+    await noteHardware(outDir, hardware)
     await writeFile(join(outDir, 'made-from'), stamp)
   }
 }

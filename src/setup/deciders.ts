@@ -20,8 +20,8 @@ import type { Database } from '../store/database.ts'
 import type { Store } from '../store/store.ts'
 import { systemReason } from '../system-error.ts'
 import { isDemonstration } from './demonstration.ts'
-import { hasAgent } from './first-start.ts'
 import { machineLimitsOf, registryLimitsOf } from './limits.ts'
+import { hasAgent } from './made-agents.ts'
 import type { Paths } from './paths.ts'
 
 export type DeciderParts = {

@@ -2,8 +2,6 @@
  * What a start prepares when it is missing: agents and boot loaders, the hello image and its release, the profile that gives
  * it to machines. Each part fails on its own: a server without a mirror in reach serves all the same and says what it lacks.
  */
-import { access } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Progress } from '../builder/download.ts'
 import { aptMirrors } from '../builder/mirror.ts'
 import type { Config } from '../config/schema.ts'
@@ -134,15 +132,4 @@ function lackingHello(
   const ours = there.filter(({ version }) => version === helloVersion)
   if (ours.length === 0) return []
   return wanted.filter((arch) => !ours.some((release) => release.arch === arch))
-}
-
-/** Whether an agent for this architecture can be loaded. */
-export async function hasAgent(paths: Paths, arch: string): Promise<boolean> {
-  try {
-    await access(join(paths.boot, 'agent', arch, 'initramfs'))
-    await access(join(paths.boot, 'agent', arch, 'kernel'))
-    return true
-  } catch {
-    return false
-  }
 }

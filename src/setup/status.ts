@@ -1,5 +1,5 @@
 /** `muster status`: planes, what is missing, agents, expiries. */
-import { access, stat } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { UnknownFiles } from '../boot/unknown-files.ts'
 import type { Config } from '../config/schema.ts'
@@ -9,8 +9,9 @@ import type { Status, StatusDeciders } from '../http/admin-status.ts'
 import type { TlsIdentity } from '../http/tls.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
-import { hasAgent, type Missing } from './first-start.ts'
+import type { Missing } from './first-start.ts'
 import type { Ports } from './listeners.ts'
+import { madeAgents } from './made-agents.ts'
 import { openableHost } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
 
@@ -74,7 +75,7 @@ export function statusDeciders(facts: StatusFacts): StatusDeciders {
         },
         pin: tls.pin,
         missing,
-        agents: await agentsOf(config, paths),
+        agents: await madeAgents(paths),
         repositories: [await repositoryOf(config, releases, paths)],
         machines: counts,
         unknownFiles: facts.unknown.list().length,
@@ -129,26 +130,6 @@ function lacking({ missing, releases }: StatusFacts): Missing[] {
 
 function missingBy(what: string, error: unknown): Missing {
   return { what, code: errorCodeOf(error), reason: (error as Error).message }
-}
-
-async function agentsOf(config: Config, paths: Paths): Promise<Status['agents']> {
-  const found: Status['agents'] = []
-  for (const arch of config.image.architectures) {
-    if (!(await hasAgent(paths, arch))) continue
-    const folder = join(paths.boot, 'agent', arch)
-    const [kernel, initramfs] = await Promise.all([
-      stat(join(folder, 'kernel')),
-      stat(join(folder, 'initramfs')),
-    ])
-    found.push({
-      arch,
-      hardware: config.image.hardware,
-      kernelBytes: kernel.size,
-      initramfsBytes: initramfs.size,
-      madeAt: initramfs.mtime.toISOString(),
-    })
-  }
-  return found
 }
 
 async function repositoryOf(

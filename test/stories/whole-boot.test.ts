@@ -31,6 +31,7 @@ describe.skipIf(missing)('a virtual PC with a PXE ROM', () => {
     // What the README shows is what is printed; an unhurried host has nothing stalled. Agents tell several steps at once.
     const said = lines.filter((line) => / s {2}(?!stalled)/.test(line)).map(withoutTimes)
     expect(said.toSorted()).toEqual((await readmeTimeline()).map(withoutTimes).toSorted())
+    expect(boot.agent.hardware).toBe('virtual')
     expect(boot.agent.initramfsBytes).toBeLessThanOrEqual(12_000_000)
   })
 })

@@ -3,7 +3,7 @@
  * between them. Ends when the machine joined, when it refused twice, or when nothing happens any more.
  */
 
-import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,6 +14,7 @@ import type { Status } from '../../src/http/admin-status.ts'
 import { type Log, silentLog } from '../../src/log.ts'
 import type { MachineEvent } from '../../src/machines/records.ts'
 import { type Running, serve } from '../../src/serve.ts'
+import { madeAgents } from '../../src/setup/made-agents.ts'
 import { standBetween } from './between.ts'
 import { createTimelineLines, measures, waitsFor } from './boot-measures.ts'
 import { type Fault, faults } from './faults.ts'
@@ -62,7 +63,7 @@ export type WholeBoot = {
   console: string
 }
 
-/** `hardware`: the kind of kernel that it has, by the server that made it. */
+/** `hardware`: whose drivers it has, by what its server wrote beside it. */
 export type AgentSizes = { kernelBytes: number; initramfsBytes: number; hardware?: string | undefined }
 
 /** Refusals that a fault run waits for: the first, and that of one retry. */
@@ -176,14 +177,11 @@ export async function throwaway(stack: AsyncDisposableStack, options: WholeBootO
     throw new MusterError('build-failed', sentences.join('\n'))
   }
   await options.prepare?.(running)
-  const size = async (name: string) => (await stat(join(running.paths.boot, 'agent', arch, name))).size
+  const made = (await madeAgents(running.paths)).find((agent) => agent.arch === arch)
+  if (made === undefined) throw new MusterError('file-not-found', `No agent for ${arch} was made.`)
   return {
     firmwarePort: running.ports.firmware,
-    agent: {
-      kernelBytes: await size('kernel'),
-      initramfsBytes: await size('initramfs'),
-      hardware: running.config.image.hardware,
-    },
+    agent: made,
     subscribe: running.machines.subscribe,
     running,
     folder,
