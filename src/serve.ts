@@ -95,7 +95,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   await releases.init({ allowNew: (await machines.list({ limit: 1 })).length === 0 })
 
   const once = createOnce({ database, now })
-  const preparation = createPreparation({
+  const preparation = await createPreparation({
     ...{ config, paths, releases, machines, once, now, print },
     pin: tls.pin,
   })

@@ -74,7 +74,7 @@ async function factsOf(config: Config, status: Status | undefined): Promise<Fact
     blockBytes: config.tftp.blockBytesMax,
     dhcpMode: config.dhcp.mode,
     prepared: status,
-    roles: (status?.repositories ?? []).flatMap(({ name, roles }) =>
+    roles: status?.repositories.flatMap(({ name, roles }) =>
       roles.map(({ expires, role }) => ({ repository: name, role, expires })),
     ),
     folders: status === undefined ? [resolve(config.data)] : [status.data],

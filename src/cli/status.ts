@@ -1,6 +1,6 @@
 /** `muster status`: planes, what is missing, agents, when metadata expires. */
 import type { Command } from 'commander'
-import type { Status } from '../http/admin-status.ts'
+import { missingLine, type Status } from '../http/admin-status.ts'
 import type { Context } from './context.ts'
 import { ago, bytes, facts, print, table } from './output.ts'
 
@@ -43,7 +43,7 @@ export function statusText(status: Status, nowMs: number): string {
       "No agent is here; 'muster agent build' makes one.",
     ),
     repositoriesText(status.repositories, nowMs),
-    ...status.missing.map(({ what, code, reason }) => `MISSING: ${what} (${code}). ${reason}\n`),
+    ...status.missing.map((one) => `${missingLine(one)}\n`),
   ]
   return parts.join('\n')
 }

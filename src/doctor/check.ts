@@ -23,11 +23,11 @@ export type Facts = {
   prepared:
     | {
         agents: readonly { arch: string; hardware?: string | undefined }[]
-        missing: readonly { what: string; reason: string }[]
+        missing: readonly { what: string; code: string; reason: string; older?: boolean | undefined }[]
       }
     | undefined
-  /** Of each repository's metadata. */
-  roles: readonly { repository: string; role: string; expires: string }[]
+  /** Of each repository's metadata; undefined: no server runs that could say. */
+  roles: readonly { repository: string; role: string; expires: string }[] | undefined
   /** Folders whose disk may be full. */
   folders: readonly string[]
   /** Servers of others whose clock is compared with ours. */

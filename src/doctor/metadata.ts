@@ -10,10 +10,13 @@ const soonMs: Readonly<Record<string, number>> = {
   root: 30 * dayMs,
 }
 
+type Role = NonNullable<Facts['roles']>[number]
+
 export function judgeMetadata(roles: Facts['roles'], nowMs: number): Verdict {
+  if (roles === undefined) return unknown('no server runs that could say until when its metadata is valid')
   if (roles.length === 0) return unknown('no repository has metadata yet')
-  const left = ({ expires }: Facts['roles'][number]) => Date.parse(expires) - nowMs
-  const say = (one: Facts['roles'][number]) => `${one.repository}'s ${one.role} (${one.expires})`
+  const left = ({ expires }: Role) => Date.parse(expires) - nowMs
+  const say = (one: Role) => `${one.repository}'s ${one.role} (${one.expires})`
   const expired = roles.filter((one) => left(one) <= 0)
   if (expired.length > 0)
     return trouble(

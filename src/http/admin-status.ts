@@ -26,7 +26,14 @@ export const status = z.object({
   }),
   pin: z.string().optional().describe("The agent plane's public key, in curl's --pinnedpubkey form"),
   missing: z
-    .array(z.object({ what: z.string(), code: z.string(), reason: z.string() }))
+    .array(
+      z.object({
+        what: z.string(),
+        code: z.string().describe('`preparing`: it is being made'),
+        reason: z.string(),
+        older: z.boolean().optional().describe('One of an earlier start is there, and is served'),
+      }),
+    )
     .describe('What a machine would need and is not there, and the reason with its way out'),
   agents: z.array(
     z.object({
@@ -63,6 +70,13 @@ export const status = z.object({
   unknownFiles: count.describe('Names that firmware asked for and that are not there'),
 })
 export type Status = z.output<typeof status>
+
+/** For a person: whether it is on its way, served as it was, or not there at all. */
+export function missingLine({ code, older, reason, what }: Status['missing'][number]): string {
+  if (code === 'preparing') return `BEING MADE: ${what}. ${reason}`
+  if (older !== true) return `MISSING: ${what} (${code}). ${reason}`
+  return `NOT RENEWED: ${what} (${code}). ${reason} The one of an earlier start is served.`
+}
 
 export type StatusDeciders = {
   status(): Promise<Status>

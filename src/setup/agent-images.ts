@@ -4,7 +4,7 @@
  * are touched and comes last: files that a killed start left half replaced are made again.
  */
 import { createHash } from 'node:crypto'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { reachableHost } from '../boot/urls.ts'
 import { buildAgent, readImagesLock } from '../builder/agent-image.ts'
@@ -151,6 +151,25 @@ export function makeLoaders(options: FromPackages): Promise<void> {
 /** @throws MusterError package-missing, download-failed, build-failed */
 export function makeRaspberryPiFirmware(options: FromPackages): Promise<void> {
   return makeFromPackages('raspberry-pi', fetchRaspberryPiFirmware, options)
+}
+
+/** What there is of a thing before it is prepared; `older` may be up to date as well. */
+export type There = 'nothing' | 'older' | 'current'
+
+export function loadersThere(paths: Paths): Promise<There> {
+  return packagesThere('loaders', paths)
+}
+
+export function raspberryPiFirmwareThere(paths: Paths): Promise<There> {
+  return packagesThere('raspberry-pi', paths)
+}
+
+/** @throws MusterError build-failed */
+async function packagesThere(folder: string, { boot }: Paths): Promise<There> {
+  const outDir = join(boot, folder)
+  if ((await readStamp(outDir)) === (await readImagesLock()).date) return 'current'
+  const files = await readdir(outDir).catch(() => [])
+  return files.length === 0 ? 'nothing' : 'older'
 }
 
 async function makeFromPackages(

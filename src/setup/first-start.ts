@@ -8,7 +8,15 @@ import type { Config } from '../config/schema.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ProfileInput } from '../machines/profiles.ts'
 import type { Arch } from '../protocol/identifiers.ts'
-import { makeAgents, makeLoaders, makeRaspberryPiFirmware } from './agent-images.ts'
+import {
+  loadersThere,
+  makeAgents,
+  makeLoaders,
+  makeRaspberryPiFirmware,
+  raspberryPiFirmwareThere,
+  type There,
+} from './agent-images.ts'
+import { hasAgent } from './made-agents.ts'
 import type { Once } from './once.ts'
 import type { Paths } from './paths.ts'
 
@@ -21,7 +29,13 @@ export const demonstrationProfile: ProfileInput = {
 }
 
 /** Something that a machine would need and is not there: what, why, and the way out. */
-export type Missing = { what: string; code: ErrorCode; reason: string }
+export type Missing = {
+  what: string
+  code: ErrorCode
+  reason: string
+  /** One of an earlier start is there, and is served. */
+  older?: true
+}
 
 export type FirstStart = {
   config: Config
@@ -40,7 +54,7 @@ export type FirstStart = {
 }
 
 /** A thing to prepare; `make` does nothing when it is there and up to date. */
-export type Part = { what: string; make(): Promise<void> }
+export type Part = { what: string; there(): Promise<There>; make(): Promise<void> }
 
 /** In the order in which they are to be made; none where the configuration says that nothing is prepared. */
 export function firstStartParts(start: FirstStart): Part[] {
@@ -52,6 +66,10 @@ export function firstStartParts(start: FirstStart): Part[] {
   const parts: Part[] = [
     {
       what: 'the boot agent',
+      async there() {
+        const found = await Promise.all(config.image.architectures.map((arch) => hasAgent(start.paths, arch)))
+        return found.every((has) => has) ? 'older' : 'nothing'
+      },
       async make() {
         const mirrors = await mirrorsOf(config)
         const onMake = (arch: Arch) =>
@@ -61,6 +79,7 @@ export function firstStartParts(start: FirstStart): Part[] {
     },
     {
       what: 'the boot loaders',
+      there: () => loadersThere(start.paths),
       async make() {
         const mirrors = await mirrorsOf(config)
         const onMake = () => announce(mirrors, 'boot loaders (iPXE): what firmware loads first')
@@ -71,6 +90,7 @@ export function firstStartParts(start: FirstStart): Part[] {
   if (config.image.raspberryPi)
     parts.push({
       what: 'the firmware of Raspberry Pis',
+      there: () => raspberryPiFirmwareThere(start.paths),
       async make() {
         const mirrors = await mirrorsOf(config)
         const onMake = () =>
@@ -79,7 +99,14 @@ export function firstStartParts(start: FirstStart): Part[] {
       },
     })
   if (config.releases.upstream === undefined)
-    parts.push({ what: 'the hello image', make: () => prepareHello(start, announce) })
+    parts.push({
+      what: 'the hello image',
+      async there() {
+        const lacking = lackingHello(start.releasesOf(helloImage), config.image.architectures)
+        return lacking.length === 0 ? 'current' : 'nothing'
+      },
+      make: () => prepareHello(start, announce),
+    })
   return parts
 }
 

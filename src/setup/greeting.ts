@@ -2,9 +2,11 @@
  * What `npm start` prints: addresses, the lines a DHCP server needs and what to back up as soon as it listens; what is missing
  * and the next command when the preparation is over.
  */
+import { join } from 'node:path'
 import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
+import { missingLine } from '../http/admin-status.ts'
 import type { Missing } from './first-start.ts'
 import { ownHosts } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
@@ -49,7 +51,7 @@ export function greeting(facts: Greeting): string[] {
 export function preparedLines(facts: { missing: readonly Missing[]; made: boolean }): string[] {
   const { made, missing } = facts
   if (missing.length === 0) return made ? ['', 'See a machine boot:  npm run boot', ''] : []
-  const lines = missing.flatMap(({ what, code, reason }) => ['', `MISSING: ${what} (${code}). ${reason}`])
+  const lines = missing.flatMap((one) => ['', missingLine(one)])
   lines.push('', 'What is here is served. Start again when that is mended.')
   if (missing.some(({ code }) => code === 'download-failed'))
     lines.push(
@@ -71,10 +73,20 @@ function firstStartLines({ config, paths, ports }: Greeting, host: string | unde
     lines.push(
       'The agent knows virtual machines. For a rack: image.hardware: server in muster.yaml, and start again.',
     )
-  lines.push(`Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`)
-  if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined)
+  lines.push(...keyLines(config, paths))
+  if (config.enrolment.mode === 'auto' && config.releases.upstream === undefined && config.image.prepare)
     lines.push('New machines get the demonstration image by themselves; for anything more you are asked.')
   return lines
+}
+
+/** A follower has no root.pem: what its agents trust beside upstream's root is its agent plane's key alone. */
+function keyLines({ releases }: Config, paths: Paths): string[] {
+  if (releases.upstream === undefined)
+    return [`Back up ${paths.keys} now: without its root.pem every agent in the field has to be replaced.`]
+  return [
+    `It follows ${releases.upstream.url} and signs plans with the plan key of that server: ${join(paths.keys, releases.repository, 'plan.pem')} (docs/followers.md).`,
+    `Back up ${paths.keys} now: without its agent-plane.key.pem agents on flash or a stick do not know this server any more.`,
+  ]
 }
 
 function dhcpLine({ dhcp }: Config): string {

@@ -9,6 +9,7 @@ import type { Config } from '../config/schema.ts'
 import { errorCodeOf } from '../errors.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
+import type { There } from './agent-images.ts'
 import { firstStartParts, type Missing } from './first-start.ts'
 import { preparedLines } from './greeting.ts'
 import { publishHello } from './hello-release.ts'
@@ -34,7 +35,8 @@ export type PreparationOptions = {
   print(line: string): void
 }
 
-export function createPreparation(options: PreparationOptions): Preparation {
+/** Looks at what is there of earlier starts, and makes nothing yet. */
+export async function createPreparation(options: PreparationOptions): Promise<Preparation> {
   const { config, machines, now, once, paths, pin, print, releases } = options
   const stop = new AbortController()
   const { signal } = stop
@@ -55,7 +57,11 @@ export function createPreparation(options: PreparationOptions): Preparation {
       await machines.profiles.put(profile)
     },
   })
-  const underWay = new Set(parts.map(({ what }) => what))
+  const before = new Map<string, There>()
+  // What cannot be looked at is said when it is made.
+  for (const { there, what } of parts) before.set(what, await there().catch(() => 'nothing' as const))
+  const older = (what: string) => (before.get(what) === 'nothing' ? {} : { older: true as const })
+  const underWay = new Set(parts.flatMap(({ what }) => (before.get(what) === 'current' ? [] : [what])))
   const failed: Missing[] = []
   /** No time before it can be true. */
   let lockDate: string | undefined
@@ -64,7 +70,7 @@ export function createPreparation(options: PreparationOptions): Preparation {
   const missing = () => [
     ...(lockDate === undefined ? [] : clockBehind(now(), lockDate)),
     ...failed,
-    ...[...underWay].map(beingMade),
+    ...[...underWay].map((what) => beingMade(what, older(what))),
   ]
 
   async function prepare(): Promise<void> {
@@ -85,7 +91,8 @@ export function createPreparation(options: PreparationOptions): Preparation {
     try {
       await make()
     } catch (error) {
-      if (!signal.aborted) failed.push({ what, code: errorCodeOf(error), reason: (error as Error).message })
+      if (!signal.aborted)
+        failed.push({ what, code: errorCodeOf(error), reason: (error as Error).message, ...older(what) })
     }
   }
 
@@ -102,8 +109,12 @@ export function createPreparation(options: PreparationOptions): Preparation {
   }
 }
 
-function beingMade(what: string): Missing {
-  return { what, code: 'preparing', reason: "It is being made; 'muster status' says when it is there." }
+function beingMade(what: string, older: Pick<Missing, 'older'>): Missing {
+  const reason =
+    older.older === undefined
+      ? "It is being made; 'muster status' says when it is there."
+      : 'It is made again where it is not up to date; until then the one of an earlier start is served.'
+  return { what, code: 'preparing', reason, ...older }
 }
 
 function clockBehind(now: Date, lockDate: string): Missing[] {

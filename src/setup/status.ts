@@ -117,15 +117,40 @@ async function count(
   }
 }
 
-/** What keeps machines from booting: what is not prepared, and metadata that no machine would accept now. */
-function lacking({ missing, releases }: StatusFacts): Missing[] {
+/** What keeps machines from booting: what is not prepared, metadata that no machine would accept now, no key to sign plans with. */
+function lacking(facts: StatusFacts): Missing[] {
+  return [...facts.missing(), ...lackingMetadata(facts), ...lackingPlanKey(facts)]
+}
+
+function lackingMetadata({ releases }: StatusFacts): Missing[] {
   try {
     releases.catalog()
   } catch (error) {
-    return [...missing(), missingBy('release metadata', error)]
+    return [missingBy('release metadata', error)]
   }
   const expired = releases.expired()
-  return expired === undefined ? missing() : [...missing(), missingBy('release metadata', expired)]
+  return expired === undefined ? [] : [missingBy('release metadata', expired)]
+}
+
+/** Of a follower nobody but a person can bring it: upstream's metadata names the key, and never the key itself. */
+function lackingPlanKey({ config, paths, releases }: StatusFacts): Missing[] {
+  try {
+    releases.planSigner()
+    return []
+  } catch (error) {
+    const code = errorCodeOf(error)
+    // Without metadata nobody knows yet which key it has to be.
+    if (code !== 'key-not-found' && code !== 'key-invalid') return []
+    const path = join(paths.keys, releases.repository, 'plan.pem')
+    const found =
+      code === 'key-not-found' ? `${path} is not there` : (error as Error).message.replace(/\.$/, '')
+    const wayOut =
+      config.releases.upstream === undefined
+        ? 'Restore it from the backup of the keys folder'
+        : `Copy the one of the server that is followed to ${path}, mode 0600 (docs/followers.md)`
+    const reason = `${found}: no plan can be signed, so no machine boots a verified image. ${wayOut}, and start again.`
+    return [{ what: 'the plan key', code, reason }]
+  }
 }
 
 function missingBy(what: string, error: unknown): Missing {

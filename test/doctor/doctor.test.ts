@@ -26,7 +26,7 @@ import { Segment } from '../dhcp/segment.ts'
 import { poolOf, site } from '../dhcp/world.ts'
 
 const nowMs = Date.parse('2026-06-01T08:00:00Z')
-const facts: Facts = {
+const facts: Facts & { roles: object } = {
   host: '10.9.0.1',
   own: ['10.9.0.1', '127.0.0.1'],
   firmwarePort: 8080,
@@ -240,6 +240,9 @@ describe('trouble 5: signed metadata has expired', () => {
     )
     expect(judgeMetadata(facts.roles, nowMs).status).toBe('ok')
     expect(judgeMetadata([], nowMs).status).toBe('unknown')
+    expect(said(judgeMetadata(undefined, nowMs))[1]).toBe(
+      'no server runs that could say until when its metadata is valid',
+    )
   })
 })
 
@@ -321,12 +324,38 @@ describe('the whole examination', () => {
 describe('what there is to boot', () => {
   const judge = (prepared: Facts['prepared']) => said(judgePrepared({ prepared }))
   const agents = [{ arch: 'amd64', hardware: 'server' }]
+  const unreachable = { what: 'the boot agent', code: 'download-failed', reason: 'the mirror is away' }
+  const making = { what: 'the boot agent', code: 'preparing', reason: 'It is being made.' }
   test('is trouble where something is missing, by its name and reason', () => {
-    const missing = [{ what: 'the boot agent', reason: 'the mirror is away' }]
-    expect(judge({ agents: [], missing })).toEqual([
+    expect(judge({ agents: [], missing: [unreachable] })).toEqual([
       'trouble',
-      expect.stringContaining('the boot agent (the mirror is away)'),
+      'missing: the boot agent (the mirror is away); no agent is here, so no machine boots a verified image',
       expect.stringContaining('start the server again'),
+    ])
+  })
+  test('is an agent of an earlier start, where a newer one could not be made: it is served, and machines boot', () => {
+    const [status, found] = judge({ agents, missing: [{ ...unreachable, older: true }] })
+    expect([status, found]).toEqual([
+      'trouble',
+      'could not be made anew: the boot agent (the mirror is away); the agent that is here is served: amd64 (server)',
+    ])
+  })
+  test('is told to be on its way while it is made, with what is served until then', () => {
+    expect(judge({ agents: [], missing: [making] })).toEqual([
+      'trouble',
+      'being made: the boot agent; until then no agent is here, so no machine boots a verified image',
+      expect.stringContaining('wait for it'),
+    ])
+    expect(judge({ agents, missing: [{ ...making, older: true }] })).toEqual([
+      'ok',
+      'being made again: the boot agent; until then the agent that is here is served: amd64 (server)',
+    ])
+  })
+  test('is trouble where there is no agent and nothing is missing that anybody would make', () => {
+    expect(judge({ agents: [], missing: [] })).toEqual([
+      'trouble',
+      'no agent is here and none is being made, so no machine boots a verified image',
+      expect.stringContaining('image.prepare: true'),
     ])
   })
   test('says so when the agent has the drivers of virtual machines only', () => {

@@ -21,6 +21,22 @@ describe('what a start prints', () => {
     expect(text).toContain('dhcp-boot=tag:ipxe,http://192.0.2.1:8080/boot/autoexec.ipxe')
     expect(text).toContain('Back up /srv/muster/keys now')
   })
+  test('the first start of a follower speaks of the keys that it has, and of no root.pem', () => {
+    const flags = {
+      data: '/srv/muster',
+      'releases.upstream.url': 'https://first.example/tuf/main',
+      'releases.upstream.root': 'root.json',
+    }
+    const text = textOf({ config: loadConfig({ env: {}, flags }).config, firstStart: true })
+    expect(text).not.toContain('root.pem')
+    expect(text).toContain('/srv/muster/keys/main/plan.pem')
+    expect(text).toContain('Back up /srv/muster/keys now: without its agent-plane.key.pem')
+  })
+  test('the demonstration image is promised only where it is made', () => {
+    expect(textOf({ firstStart: true })).toContain('demonstration image')
+    const none = loadConfig({ env: {}, flags: { data: '/srv/muster', 'image.prepare': 'false' } }).config
+    expect(textOf({ config: none, firstStart: true })).not.toContain('demonstration image')
+  })
   test('a second start says where it is, and nothing twice', () => {
     const text = textOf({})
     expect(text).toContain('http://192.0.2.1:8080')
@@ -66,6 +82,11 @@ describe('what is printed when the preparation is over', () => {
   })
   test('nothing at a start that had nothing to do', () => {
     expect(preparedLines({ missing: [], made: false })).toEqual([])
+  })
+  test('what could not be made anew is not called missing', () => {
+    const text = preparedLines({ missing: [{ ...missing[0]!, older: true }], made: true }).join('\n')
+    expect(text).toContain('NOT RENEWED: the boot agent (download-failed). No mirror answered. The one of')
+    expect(text).not.toContain('MISSING')
   })
   test('what is missing with its reason, and no boot is promised', () => {
     const text = preparedLines({ missing, made: true }).join('\n')

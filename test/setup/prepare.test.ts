@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { readImagesLock } from '../../src/builder/agent-image.ts'
 import { createApiClient } from '../../src/cli/api-client.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Status } from '../../src/http/admin-status.ts'
@@ -80,6 +81,36 @@ describe('a mirror that accepts and stays silent', () => {
     await running.prepared
     // Stopped is not failed.
     expect(printed()).not.toMatch(/MISSING|npm run boot/)
+  })
+})
+
+describe('what an earlier start left', () => {
+  test('is not called missing while it is looked at or made again; what is up to date is not named at all', async () => {
+    const boot = join(folder, 'data/boot')
+    await mkdir(join(boot, 'agent/amd64'), { recursive: true })
+    for (const file of ['kernel', 'initramfs']) await writeFile(join(boot, 'agent/amd64', file), file)
+    await mkdir(join(boot, 'loaders'), { recursive: true })
+    await writeFile(join(boot, 'loaders/made-from'), (await readImagesLock()).date)
+    const mirror = await mirrorThat('is silent')
+    const settings = { 'image.prepare': 'true', 'image.architectures': 'amd64', mirror }
+    await using running = await start({ settings })
+    const told = (await statusOf(running)).missing.map(({ what, code, older }) => [what, code, older])
+    expect(told).toEqual([
+      ['the boot agent', 'preparing', true],
+      ['the hello image', 'preparing', undefined],
+    ])
+  })
+
+  test('stays, and is told to be served, where it could not be made anew', async () => {
+    const agent = join(folder, 'data/boot/agent/amd64')
+    await mkdir(agent, { recursive: true })
+    for (const file of ['kernel', 'initramfs']) await writeFile(join(agent, file), file)
+    const mirror = await mirrorThat('has nothing')
+    const settings = { 'image.prepare': 'true', 'image.architectures': 'amd64', mirror }
+    await using running = await start({ settings })
+    await running.prepared
+    expect(printed()).toMatch(/NOT RENEWED: the boot agent .*The one of an earlier start is served\./)
+    expect(printed()).toMatch(/MISSING: the boot loaders/)
   })
 })
 

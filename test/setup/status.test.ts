@@ -15,7 +15,7 @@ const trusted = {
   },
 }
 
-type Releases = Pick<StatusFacts['releases'], 'expired' | 'catalog' | 'repository'>
+type Releases = Pick<StatusFacts['releases'], 'expired' | 'catalog' | 'repository' | 'planSigner'>
 
 type Options = {
   releases?: Partial<Releases>
@@ -30,6 +30,7 @@ function server(options: Options) {
     repository: 'main',
     catalog: () => ({ trusted }),
     expired: () => undefined,
+    planSigner: () => ({}),
     ...options.releases,
   }
   return statusDeciders({
@@ -72,6 +73,26 @@ describe('ready means that machines can boot', () => {
       throw new MusterError('repository-not-found', 'Nothing has come from upstream yet.')
     }
     expect(await lackingOf({ releases: { catalog } })).toEqual([false, ['repository-not-found']])
+  })
+  test('not on a follower that has no plan key, or one that upstream does not name: with the way out', async () => {
+    const follower = loadConfig({
+      env: {},
+      flags: {
+        'releases.upstream.url': 'https://first.example/tuf/main',
+        'releases.upstream.root': 'root.json',
+      },
+    }).config
+    for (const code of ['key-not-found', 'key-invalid'] as const) {
+      const planSigner = () => {
+        throw new MusterError(code, 'plan.pem is not what it should be.')
+      }
+      const options = { config: follower, releases: { planSigner } } as Options
+      expect(await lackingOf(options)).toEqual([false, [code]])
+      const [lack] = (await server(options).status()).missing
+      expect(lack?.reason).toMatch(
+        /no machine boots.*Copy .*\/nonexistent\/keys\/main\/plan\.pem.*followers\.md/,
+      )
+    }
   })
   test('not while the database does not answer', async () => {
     const count = async () => {
