@@ -1,6 +1,7 @@
 /** The server, wired top to bottom: configuration → store → deciders → listeners. What started stops in reverse order. */
 
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BootFiles, createBootFiles } from './boot/files.ts'
@@ -20,7 +21,8 @@ import type { Machines } from './machines/machines.ts'
 import type { Releases } from './releases/releases.ts'
 import { type AdminFacts, adminDeciders } from './setup/admin-deciders.ts'
 import { prepareDataFolder, requireFilesFolder } from './setup/data-folder.ts'
-import { createDeciders } from './setup/deciders.ts'
+import { createDeciders, readUpstream } from './setup/deciders.ts'
+import { checkDhcp } from './setup/dhcp.ts'
 import { toFirmwareNote } from './setup/firmware-notes.ts'
 import type { Missing } from './setup/first-start.ts'
 import { type Greeting, greeting } from './setup/greeting.ts'
@@ -29,6 +31,7 @@ import { type Listening, listen, type Ports } from './setup/listeners.ts'
 import { createOnce, type Once } from './setup/once.ts'
 import { ownHosts } from './setup/own-hosts.ts'
 import { type Paths, pathsOf } from './setup/paths.ts'
+import { tryPorts } from './setup/port-trial.ts'
 import { createPreparation } from './setup/prepare.ts'
 import { createRegistries } from './setup/registries.ts'
 import { startTimers } from './setup/timers.ts'
@@ -71,8 +74,14 @@ export async function serve(options: ServeOptions): Promise<Running> {
   const ports: Ports = { firmware: 0, agent: 0, admin: 0, tftp: undefined }
   await using stack = new AsyncDisposableStack()
 
-  // What is on disk.
+  // What a start cannot do with, before it makes anything.
   await requireFilesFolder(config.files)
+  checkDhcp(config)
+  const upstream = await readUpstream(config)
+  const registries = stack.use(createRegistries(loaded))
+  if (!existsSync(paths.database)) await tryPorts(config)
+
+  // What is on disk.
   await prepareDataFolder(paths)
   const database = stack.use(
     await openDatabase({ path: paths.database, log, now, limits: databaseLimitsOf(config) }),
@@ -82,13 +91,12 @@ export async function serve(options: ServeOptions): Promise<Running> {
   const store = await createStore({ directory: paths.store, blobs, log })
   const tls = await loadTlsIdentity(paths.keys)
   const token = await loadAdminToken({ keysDirectory: paths.keys })
-  const registries = stack.use(createRegistries(loaded))
 
   // Who decides.
   const { fetch } = registries
-  const deciders = await createDeciders({
+  const deciders = createDeciders({
     ...{ config, paths, log, now, random },
-    ...{ database, blobs, store, tls, fetch },
+    ...{ database, blobs, store, tls, fetch, upstream },
   })
   const { machines, releases } = deciders
   stack.use(releases)

@@ -35,10 +35,11 @@ export type DeciderParts = {
   store: Store
   tls: TlsIdentity
   fetch: Fetch
+  upstream: Upstream | undefined
 }
 
-/** `releases` is not opened yet, and the caller ends it. @throws MusterError config-invalid */
-export async function createDeciders(parts: DeciderParts) {
+/** `releases` is not opened yet, and the caller ends it. */
+export function createDeciders(parts: DeciderParts) {
   const { config, database, log, now, paths, random, tls } = parts
   const releases = createReleases({
     repository: config.releases.repository,
@@ -50,7 +51,7 @@ export async function createDeciders(parts: DeciderParts) {
     crypto: createNodeCrypto(),
     now: () => now().getTime(),
     log,
-    upstream: await readUpstream(config),
+    upstream: parts.upstream,
     fetch: parts.fetch,
     limits: { ...registryLimitsOf(config), metadataTimeoutMs: config.releases.metadataTimeoutMs },
   })
@@ -85,7 +86,8 @@ export async function createDeciders(parts: DeciderParts) {
   return { releases, clusters, machines, planner, decideFirmware }
 }
 
-async function readUpstream(config: Config): Promise<Upstream | undefined> {
+/** Whom this server follows, with the root that it begins to trust with. @throws MusterError config-invalid */
+export async function readUpstream(config: Config): Promise<Upstream | undefined> {
   const { upstream } = config.releases
   if (upstream === undefined) return undefined
   try {

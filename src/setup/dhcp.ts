@@ -91,6 +91,13 @@ export async function openDhcp(options: DhcpOptions): Promise<Dhcp | undefined> 
   return { server, responder, addresses, [Symbol.asyncDispose]: () => opened.disposeAsync() }
 }
 
+/** What of it no start can do with, before anything is made. @throws MusterError config-invalid */
+export function checkDhcp(config: Config): void {
+  if (config.dhcp.mode === 'off') return
+  poolsOf(config)
+  dhcpAddresses(config)
+}
+
 /** @throws config-invalid */
 function poolsOf({ dhcp }: Config): Pool[] {
   const pools = createPools(dhcp.pools, dhcp.reservations)

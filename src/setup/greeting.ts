@@ -69,7 +69,7 @@ function firstStartLines({ config, paths, ports }: Greeting, host: string | unde
       ...dnsmasqLines(host, ports.firmware).map((line) => `  ${line}`),
       '',
     )
-  if (config.image.hardware === 'virtual')
+  if (config.image.hardware === 'virtual' && config.image.prepare)
     lines.push(
       'The agent knows virtual machines. For a rack: image.hardware: server in muster.yaml, and start again.',
     )

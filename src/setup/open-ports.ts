@@ -6,7 +6,7 @@ import type { Log } from '../log.ts'
 import { systemReason } from '../system-error.ts'
 import type { TftpServer } from '../tftp/server.ts'
 
-type Where = { host: string; port: number }
+export type Where = { host: string; port: number }
 
 const unprivilegedTftpPort = 6969
 /** Linux: net.ipv4.ip_unprivileged_port_start as it is where nobody set it. */
@@ -71,7 +71,8 @@ export async function openTftp(tftp: TftpServer, where: Where, log: Log): Promis
   }
 }
 
-function isNotPermitted(error: unknown): boolean {
+/** @param error the system's, or one of ours that it caused */
+export function isNotPermitted(error: unknown): boolean {
   const systemCode = (value: unknown) => (value as { code?: string } | undefined)?.code
   return (
     systemCode(error) === 'EACCES' ||

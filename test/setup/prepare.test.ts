@@ -1,4 +1,5 @@
 /** A start that has everything still to make, with mirrors as they are in the field: silent, empty, gone. */
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { access, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
@@ -175,12 +176,16 @@ describe('what a first start tells', () => {
   })
 
   test('is told by the next start when the first one did not come to it', async () => {
-    const other = createServer().listen(0, '127.0.0.1')
+    // The one port that is not tried before anything is made.
+    const other = createSocket('udp4').bind(0, '127.0.0.1')
     await once(other, 'listening')
-    const { port } = other.address() as AddressInfo
-    await expect(start({ settings: { 'admin.port': String(port) } })).rejects.toMatchObject({
-      code: 'listen-failed',
-    })
+    const dhcp = {
+      'dhcp.mode': 'proxy',
+      'dhcp.addresses': '127.0.0.1',
+      'dhcp.port': String(other.address().port),
+    }
+    await expect(start({ settings: dhcp })).rejects.toMatchObject({ code: 'listen-failed' })
+    await access(join(folder, 'data/muster.db'))
     other.close()
     expect(lines).toEqual([])
     await using running = await start({})

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,6 +37,50 @@ function expectSentence(ended: Ended, expected: { code: string; says: RegExp; ex
   expect(ended.out).not.toContain('Muster serves machines')
   expect(ended.code).toBe(exit)
 }
+
+describe('a first start that cannot be', () => {
+  const leavesNothing = async (
+    settings: Record<string, string>,
+    expected: { code: string; says: RegExp },
+  ) => {
+    expectSentence(await start(settings), expected)
+    expect(await readdir(folder)).toEqual([])
+  }
+  test('for a port that is taken leaves no keys, no database and no repository behind', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
+    await leavesNothing({ 'agent.port': String(port) }, { code: 'listen-failed', says: /agent plane/ })
+    other.close()
+  })
+  test('for two planes on one port, or an address that is not ours, leaves nothing either', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const free = String((other.address() as AddressInfo).port)
+    await new Promise((resolve) => other.close(resolve))
+    await leavesNothing(
+      { 'agent.port': free, 'admin.port': free },
+      { code: 'listen-failed', says: /admin plane cannot listen.*admin\.port/ },
+    )
+    await leavesNothing(
+      { 'admin.host': '192.0.2.99' },
+      { code: 'listen-failed', says: /admin plane cannot listen on 192\.0\.2\.99.*admin\.host/ },
+    )
+  })
+  test('for DHCP without addresses to give, or an upstream without its root, leaves nothing either', async () => {
+    await leavesNothing(
+      { 'dhcp.mode': 'server', 'dhcp.addresses': '127.0.0.1' },
+      { code: 'config-invalid', says: /dhcp\.pools is empty/ },
+    )
+    await leavesNothing(
+      {
+        'releases.upstream.url': 'http://127.0.0.1:1/tuf/main',
+        'releases.upstream.root': join(folder, 'none'),
+      },
+      { code: 'config-invalid', says: /releases\.upstream\.root/ },
+    )
+  })
+})
 
 describe('a port that another program has', () => {
   for (const plane of ['firmware', 'agent', 'admin']) {
