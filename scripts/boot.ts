@@ -10,9 +10,10 @@
  */
 
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { type ApiClient, createApiClient } from '../src/cli/api-client.ts'
 import { errorCodeOf, MusterError } from '../src/errors.ts'
+import { type Commands, commandsOf } from '../src/setup/commands.ts'
 import { faults } from '../test/support/faults.ts'
 import { unpackTools } from '../test/support/unpack-tools.ts'
 import { bootWholly, type WholeBoot } from '../test/support/whole-boot.ts'
@@ -61,10 +62,10 @@ function printHelp(): number {
 
 async function boot(values: Values, memoryMiB: number): Promise<number> {
   // An agent for other hardware, or an attacker, wants a server of its own.
+  const data = resolve(values.data ?? 'data')
   const api =
-    values.fault === undefined && values.hardware === undefined
-      ? await runningServer(values.data ?? 'data')
-      : undefined
+    values.fault === undefined && values.hardware === undefined ? await runningServer(data) : undefined
+  const commands = commandsOf({ data })
   const result = await bootWholly({
     ...(api === undefined
       ? { settings: { 'image.hardware': values.hardware ?? 'virtual' } }
@@ -73,11 +74,11 @@ async function boot(values: Values, memoryMiB: number): Promise<number> {
     ...(values.fault === undefined ? {} : { fault: values.fault }),
     // A download of packages may come first.
     timeoutMs: 240_000,
-    print: (line) => console.log(line),
+    print: (line) => console.log(api === undefined ? line : commands.typed(line)),
   })
   if (values.console) console.log(`\n── console\n${result.console}`)
   console.log('')
-  if (values.fault === undefined) return toldJoin(result, api !== undefined, values.data)
+  if (values.fault === undefined) return toldJoin(result, api === undefined ? undefined : commands)
   const expected = faults[values.fault]!.expected
   if (result.outcome === 'booted')
     return told(4, `BOOTED: the machine took what it had to refuse (expected ${expected})`)
@@ -92,22 +93,25 @@ async function boot(values: Values, memoryMiB: number): Promise<number> {
 
 /** The server of the data folder, when one runs: a socket alone may be what a killed one left. */
 async function runningServer(data: string): Promise<ApiClient | undefined> {
-  const path = resolve(data, 'admin.sock')
-  if (!existsSync(path)) return undefined
+  const path = join(data, 'admin.sock')
+  if (!existsSync(path)) return noServer(`no server runs with the data folder ${data}`)
   const api = createApiClient({ kind: 'socket', path })
   try {
     await api.call({ method: 'GET', path: '/status' })
   } catch (error) {
     if (errorCodeOf(error) !== 'server-unreachable') throw error
-    console.log(`no server answers at ${path}: one that was killed left it`)
-    return undefined
+    return noServer(`no server answers at ${path}: one that was killed left it`)
   }
-  console.log(`booting from the server whose data is in ${resolve(data)}`)
+  console.log(`booting from the server whose data is in ${data}`)
   return api
 }
 
-/** @param kept whether the server stays, with what it knows of this boot */
-function toldJoin(result: WholeBoot, kept: boolean, data?: string): number {
+function noServer(why: string): undefined {
+  console.log(`${why}; to boot from one that runs: npm run boot -- --data FOLDER, with its data folder`)
+}
+
+/** @param commands of the server that stays, with what it knows of this boot; undefined: a throwaway one */
+function toldJoin(result: WholeBoot, commands: Commands | undefined): number {
   if (result.outcome !== 'joined') return told(1, `not joined: ${result.cause}`)
   const { hardware = 'unknown hardware', kernelBytes, initramfsBytes } = result.agent
   console.log('seconds per step:')
@@ -121,8 +125,8 @@ function toldJoin(result: WholeBoot, kept: boolean, data?: string): number {
     `agent (${hardware}): initramfs ${megabytes(initramfsBytes)}, kernel ${megabytes(kernelBytes)}, peak memory ${result.peakMemoryBytes === undefined ? 'unknown' : megabytes(result.peakMemoryBytes)}`,
   )
   const bootId = result.events.findLast((event) => event.bootId !== undefined)?.bootId
-  if (!kept || bootId === undefined) return told(0, 'joined')
-  const command = data === undefined ? './muster' : `./muster --data ${data}`
+  if (commands === undefined || bootId === undefined) return told(0, 'joined')
+  const command = commands.muster
   return told(0, `joined; '${command} boot show ${bootId}' shows it again, '${command} machines' the machine`)
 }
 

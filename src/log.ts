@@ -1,5 +1,5 @@
 /** Logs: JSON lines for programs, one readable line for people. Secrets never reach a log call. */
-import { type DestinationStream, pino } from 'pino'
+import { type DestinationStream, type LoggerOptions, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from './config/schema.ts'
 import { escapeDriving } from './terminal.ts'
@@ -15,13 +15,22 @@ export type Log = {
 /** A log that keeps nothing: for tests and for programs that print for people instead. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} }
 
-/** `level` may be changed while it is in use. */
+/** `level` may be changed while it is in use. @param typed makes commands that sentences name such as can be pasted */
 export function createLog(
   settings: Config['log'],
   isTerminal = process.stderr.isTTY,
+  typed = (sentence: string) => sentence,
 ): Log & { level: string } {
   const forPeople = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
-  const base = { level: settings.level, base: null }
+  const base: LoggerOptions = {
+    level: settings.level,
+    base: null,
+    hooks: {
+      logMethod([fields, message, ...more], method) {
+        method.apply(this, [fields, message === undefined ? message : typed(message), ...more])
+      },
+    },
+  }
   return pino(base, forPeople ? readable() : pino.destination({ dest: 2, sync: false }))
 }
 

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { setGlobalProxyFromEnv } from 'node:http'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { World } from './cli/context.ts'
 import { exitCodes } from './cli/exit-code.ts'
 import { run } from './cli/program.ts'
@@ -10,6 +10,7 @@ import { createNodeCrypto } from './crypto/node.ts'
 import { createLog, type Log } from './log.ts'
 import { agentBundle } from './setup/agent-bundle.ts'
 import { agentConfigFor } from './setup/agent-images.ts'
+import { calledAs, commandsOf } from './setup/commands.ts'
 import { createProgressLines } from './setup/progress-lines.ts'
 import { createRegistries } from './setup/registries.ts'
 import { initRepository, recoverCeremony } from './signing/ceremony.ts'
@@ -47,12 +48,16 @@ function world(): World {
     async serve({ loaded, print, signal }) {
       // Loaded here, so that `muster machines` does not wait for the whole server to be read.
       const { serve } = await import('./serve.ts')
-      const log = createLog(loaded.config.log)
+      const commands = commandsOf({
+        called: calledAs({ path: env['PATH'], folder: process.cwd() }),
+        data: resolve(loaded.config.data),
+      })
+      const log = createLog(loaded.config.log, undefined, commands.typed)
       const isTerminal = process.stdout.isTTY === true
       // A person at a terminal reads what is printed; of what leads to a server that is ready only warnings are worth a line.
       if (isTerminal && loaded.sources.get('log.level') === 'default') log.level = 'warn'
       stopOnSurprise(log)
-      await using running = await serve({ loaded, print, log })
+      await using running = await serve({ loaded, print, log, commands })
       await Promise.race([running.prepared, aborted(signal)])
       log.level = loaded.config.log.level
       await aborted(signal)

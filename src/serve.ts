@@ -20,6 +20,7 @@ import type { Log } from './log.ts'
 import type { Machines } from './machines/machines.ts'
 import type { Releases } from './releases/releases.ts'
 import { type AdminFacts, adminDeciders } from './setup/admin-deciders.ts'
+import { type Commands, commandsOf } from './setup/commands.ts'
 import { prepareDataFolder, requireFilesFolder } from './setup/data-folder.ts'
 import { createDeciders, readUpstream } from './setup/deciders.ts'
 import { checkDhcp } from './setup/dhcp.ts'
@@ -59,6 +60,8 @@ export type ServeOptions = {
   log: Log
   /** Lines for the person who started it: progress, addresses, what is missing. */
   print(line: string): void
+  /** How a person types commands here; by default as in a checkout. */
+  commands?: Commands
   now?: () => Date
   random?: (bytes: number) => Uint8Array
 }
@@ -71,6 +74,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   const { loaded, log, print, now = () => new Date(), random = randomBytes } = options
   const { config } = loaded
   const paths = pathsOf(config)
+  const { commands = commandsOf(paths) } = options
   const ports: Ports = { firmware: 0, agent: 0, admin: 0, tftp: undefined }
   await using stack = new AsyncDisposableStack()
 
@@ -104,7 +108,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
 
   const once = createOnce({ database, now })
   const preparation = await createPreparation({
-    ...{ config, paths, releases, machines, once, now, print },
+    ...{ config, paths, releases, machines, once, now, print, commands },
     pin: tls.pin,
   })
   const { missing } = preparation
@@ -125,7 +129,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
     }),
   )
   stack.use(startTimers({ config, machines, releases, blobs, ports, log, now: () => now().getTime() }))
-  await greet({ config, paths, ports }, { token, once, print })
+  await greet({ config, paths, ports, commands }, { token, once, print })
 
   // What is made beside that; it is the first to be stopped.
   stack.use(preparation)
@@ -162,7 +166,7 @@ function bootSource(parts: {
 
 /** A start that was killed before it could say this leaves it to the next one, with a token that nobody has seen either. */
 async function greet(
-  facts: Pick<Greeting, 'config' | 'paths' | 'ports'>,
+  facts: Pick<Greeting, 'config' | 'paths' | 'ports' | 'commands'>,
   options: { token: AdminToken; once: Once; print(line: string): void },
 ): Promise<void> {
   const { once, print, token } = options

@@ -7,6 +7,7 @@ import { reachableHost } from '../boot/urls.ts'
 import type { Config } from '../config/schema.ts'
 import { isLoopbackHost } from '../http/admin-access.ts'
 import { missingLine } from '../http/admin-status.ts'
+import type { Commands } from './commands.ts'
 import type { Missing } from './first-start.ts'
 import { ownHosts } from './own-hosts.ts'
 import type { Paths } from './paths.ts'
@@ -14,6 +15,7 @@ import type { Paths } from './paths.ts'
 export type Greeting = {
   config: Config
   paths: Paths
+  commands: Commands
   ports: { firmware: number; agent: number; admin: number; tftp: number | undefined }
   /** The admin token when this start made it: printed here once, and never logged. */
   newToken: string | undefined
@@ -23,7 +25,7 @@ export type Greeting = {
 
 /** Addresses at every start; the rest at the first one, or when something is not as it should be. */
 export function greeting(facts: Greeting): string[] {
-  const { config, ports, newToken, firstStart } = facts
+  const { commands, config, ports, newToken, firstStart } = facts
   const host = hostOf(config)
   const inUrl = reachableHost({ advertise: host, serverAddress: host })
   const tftp = ports.tftp === undefined ? '' : `, TFTP ${ports.tftp}`
@@ -31,8 +33,8 @@ export function greeting(facts: Greeting): string[] {
     '',
     `Muster serves machines at http://${inUrl}:${ports.firmware}${tftp}; their agents at https://${inUrl}:${ports.agent}.`,
     isLoopbackHost(config.admin.host)
-      ? 'Commands: ./muster --help, on this machine; from others when admin.host lets them in.'
-      : `Commands: ./muster --help, on this machine; from others by the API on port ${ports.admin}.`,
+      ? `Commands: ${commands.muster} --help, on this machine; from others when admin.host lets them in.`
+      : `Commands: ${commands.muster} --help, on this machine; from others by the API on port ${ports.admin}.`,
   ]
   if (ports.tftp !== undefined && ports.tftp !== 69) lines.push(...lowPortLines(ports.tftp, config.tftp.port))
   const onlyHere = config.advertise === undefined && isLoopbackHost(host)
@@ -42,16 +44,24 @@ export function greeting(facts: Greeting): string[] {
   else if (!onlyHere && config.dhcp.mode === 'off')
     lines.push(`Lines for your DHCP server: docs/dhcp.md, with ${host} for the address.`)
   if (newToken !== undefined) {
-    lines.push('', 'Token for the API, shown this once (./muster token new makes another):', `  ${newToken}`)
+    lines.push(
+      '',
+      `Token for the API, shown this once (${commands.muster} token new makes another):`,
+      `  ${newToken}`,
+    )
   }
   return [...lines, '']
 }
 
 /** When the preparation is over; nothing where nothing was made and nothing is missing. */
-export function preparedLines(facts: { missing: readonly Missing[]; made: boolean }): string[] {
-  const { made, missing } = facts
-  if (missing.length === 0) return made ? ['', 'See a machine boot:  npm run boot', ''] : []
-  const lines = missing.flatMap((one) => ['', missingLine(one)])
+export function preparedLines(facts: {
+  missing: readonly Missing[]
+  made: boolean
+  commands: Commands
+}): string[] {
+  const { commands, made, missing } = facts
+  if (missing.length === 0) return made ? ['', `See a machine boot:  ${commands.boot}`, ''] : []
+  const lines = missing.flatMap((one) => ['', commands.typed(missingLine(one))])
   lines.push('', 'What is here is served. Start again when that is mended.')
   if (missing.some(({ code }) => code === 'download-failed'))
     lines.push(

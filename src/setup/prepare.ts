@@ -10,6 +10,7 @@ import { errorCodeOf } from '../errors.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { There } from './agent-images.ts'
+import type { Commands } from './commands.ts'
 import { firstStartParts, type Missing } from './first-start.ts'
 import { preparedLines } from './greeting.ts'
 import { publishHello } from './hello-release.ts'
@@ -33,11 +34,12 @@ export type PreparationOptions = {
   pin: string
   now: () => Date
   print(line: string): void
+  commands: Commands
 }
 
 /** Looks at what is there of earlier starts, and makes nothing yet. */
 export async function createPreparation(options: PreparationOptions): Promise<Preparation> {
-  const { config, machines, now, once, paths, pin, print, releases } = options
+  const { commands, config, machines, now, once, paths, pin, print, releases } = options
   const stop = new AbortController()
   const { signal } = stop
   let told = false
@@ -84,7 +86,7 @@ export async function createPreparation(options: PreparationOptions): Promise<Pr
       if (signal.aborted) return
       underWay.delete(what)
     }
-    for (const line of preparedLines({ missing: missing(), made: told })) print(line)
+    for (const line of preparedLines({ missing: missing(), made: told, commands })) print(line)
   }
 
   async function attempt(what: string, make: () => Promise<void>): Promise<void> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { loadConfig } from '../../src/config/load.ts'
+import { commandsOf } from '../../src/setup/commands.ts'
 import { type Greeting, greeting, preparedLines } from '../../src/setup/greeting.ts'
 import { pathsOf } from '../../src/setup/paths.ts'
 import { createProgressLines } from '../../src/setup/progress-lines.ts'
@@ -8,6 +9,7 @@ const { config } = loadConfig({ env: {}, flags: { data: '/srv/muster', advertise
 const facts: Greeting = {
   config,
   paths: pathsOf(config),
+  commands: commandsOf({ data: '/srv/muster' }),
   ports: { firmware: 8080, agent: 8443, admin: 9443, tftp: 69 },
   newToken: undefined,
   firstStart: false,
@@ -36,6 +38,11 @@ describe('what a start prints', () => {
     expect(textOf({ firstStart: true })).toContain('demonstration image')
     const none = loadConfig({ env: {}, flags: { data: '/srv/muster', 'image.prepare': 'false' } }).config
     expect(textOf({ config: none, firstStart: true })).not.toContain('demonstration image')
+  })
+  test('commands can be pasted: they name a data folder that is not the default one', () => {
+    const text = textOf({ newToken: 'muster_x' })
+    expect(text).toContain('Commands: ./muster --data /srv/muster --help')
+    expect(text).toContain('(./muster --data /srv/muster token new makes another)')
   })
   test('a second start says where it is, and nothing twice', () => {
     const text = textOf({})
@@ -74,22 +81,26 @@ describe('what a start prints', () => {
 })
 
 describe('what is printed when the preparation is over', () => {
+  const { commands } = facts
   const missing = [
     { what: 'the boot agent', code: 'download-failed', reason: 'No mirror answered.' } as const,
   ]
   test('the next command, where something was made', () => {
-    expect(preparedLines({ missing: [], made: true }).join('\n')).toContain('npm run boot')
+    const text = preparedLines({ missing: [], made: true, commands }).join('\n')
+    expect(text).toContain('See a machine boot:  npm run boot -- --data /srv/muster')
   })
   test('nothing at a start that had nothing to do', () => {
-    expect(preparedLines({ missing: [], made: false })).toEqual([])
+    expect(preparedLines({ missing: [], made: false, commands })).toEqual([])
   })
   test('what could not be made anew is not called missing', () => {
-    const text = preparedLines({ missing: [{ ...missing[0]!, older: true }], made: true }).join('\n')
+    const text = preparedLines({ missing: [{ ...missing[0]!, older: true }], made: true, commands }).join(
+      '\n',
+    )
     expect(text).toContain('NOT RENEWED: the boot agent (download-failed). No mirror answered. The one of')
     expect(text).not.toContain('MISSING')
   })
   test('what is missing with its reason, and no boot is promised', () => {
-    const text = preparedLines({ missing, made: true }).join('\n')
+    const text = preparedLines({ missing, made: true, commands }).join('\n')
     expect(text).toContain('MISSING: the boot agent (download-failed). No mirror answered.')
     expect(text).not.toContain('npm run boot')
   })
