@@ -81,7 +81,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   // What a start cannot do with, before it makes anything.
   await requireFilesFolder(config.files)
   checkDhcp(config)
-  const upstream = await readUpstream(config)
+  const upstream = await readUpstream(config, now().getTime())
   const registries = stack.use(createRegistries(loaded))
   if (!existsSync(paths.database)) await tryPorts(config)
 

@@ -77,6 +77,9 @@ async function factsOf(config: Config, status: Status | undefined): Promise<Fact
     roles: status?.repositories.flatMap(({ name, roles }) =>
       roles.map(({ expires, role }) => ({ repository: name, role, expires })),
     ),
+    syncFailures: (status?.repositories ?? []).flatMap(({ name, syncFailure, upstream: url = '' }) =>
+      syncFailure === undefined ? [] : [{ repository: name, upstream: url, reason: syncFailure.reason }],
+    ),
     folders: status === undefined ? [resolve(config.data)] : [status.data],
     clocks: [...(upstream === undefined ? [] : [upstream]), ...mirrors],
   }

@@ -2,6 +2,8 @@
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { MusterError } from '../errors.ts'
+import type { Status } from '../http/admin-status.ts'
+import { publishedUpstream } from '../releases/following.ts'
 import type { ServerAccess } from '../releases/publish-there.ts'
 import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
@@ -37,6 +39,7 @@ export async function openPublisher(
   const { config } = context.loaded()
   const repository = options.repository ?? config.releases.repository
   const data = resolve(config.data)
+  await refuseFollower(context, repository)
   const keyFile = options.key ?? keyFileOf(join(data, 'keys', repository), 'targets')
   const signer = await loadSigner(context, keyFile)
   const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
@@ -51,6 +54,17 @@ export async function openPublisher(
     crypto: world.crypto,
     remember: (version) => rememberTargetsVersion(keyFile, repository, version, context.output().note),
   }
+}
+
+/** Said before a key is looked for: nobody is to bring the targets key to a server that has no use for it. */
+async function refuseFollower(context: Context, repository: string): Promise<void> {
+  // What cannot be asked now says so when it is needed, and a follower refuses what is published to it all the same.
+  const status = await context
+    .api()
+    .call<Status>({ method: 'GET', path: '/status' })
+    .catch(() => undefined)
+  const upstream = status?.repositories.find(({ name }) => name === repository)?.upstream
+  if (upstream !== undefined) throw publishedUpstream(repository, upstream)
 }
 
 async function loadSigner(context: Context, path: string): Promise<Signer> {

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { missingLine, type Status } from '../http/admin-status.ts'
 import type { Context } from './context.ts'
-import { ago, bytes, facts, print, table } from './output.ts'
+import { ago, bytes, facts, print, printable, table } from './output.ts'
 
 export function addStatus(program: Command, context: Context): void {
   program
@@ -54,7 +54,7 @@ function unknownText(count: number): string | undefined {
 }
 
 export function repositoriesText(repositories: Status['repositories'], nowMs: number): string {
-  const one = ({ name, upstream, roles }: Status['repositories'][number]) => {
+  const one = ({ name, upstream, roles, syncFailure }: Status['repositories'][number]) => {
     const source = upstream === undefined ? '' : ` (follows ${upstream})`
     const rows = roles.map(({ role, version, expires, keyHere }) => [
       role,
@@ -62,7 +62,12 @@ export function repositoriesText(repositories: Status['repositories'], nowMs: nu
       `${expires} (${lifeLeft(expires, nowMs)})`,
       keyHere ? 'here' : 'not here',
     ])
-    return `repository ${name}${source}\n${table(['ROLE', 'VERSION', 'EXPIRES', 'KEY'], rows, 'It has no metadata yet.')}`
+    // Without any metadata its reason is what is missing, and stands there.
+    const failed =
+      syncFailure === undefined || roles.length === 0
+        ? ''
+        : `last sync failed ${ago(syncFailure.at, nowMs)} (${syncFailure.code}). ${printable(syncFailure.reason)}\n`
+    return `repository ${name}${source}\n${failed}${table(['ROLE', 'VERSION', 'EXPIRES', 'KEY'], rows, 'It has no metadata yet.')}`
   }
   return repositories.map(one).join('\n') || 'No repository has metadata yet.\n'
 }

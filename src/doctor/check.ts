@@ -28,6 +28,8 @@ export type Facts = {
     | undefined
   /** Of each repository's metadata; undefined: no server runs that could say. */
   roles: readonly { repository: string; role: string; expires: string }[] | undefined
+  /** Repositories of other servers that this one follows and could not at the last attempt, and why. */
+  syncFailures: readonly { repository: string; upstream: string; reason: string }[]
   /** Folders whose disk may be full. */
   folders: readonly string[]
   /** Servers of others whose clock is compared with ours. */

@@ -41,7 +41,7 @@ export async function examine(facts: Facts, world: DoctorWorld): Promise<Finding
     ['HTTP', measureHttp(facts, fetch).then(judgeHttp)],
     ['block size', checkMtu(facts)],
     ['clock', checkClock(facts, fetch, now)],
-    ['metadata', judgeMetadata(facts.roles, now())],
+    ['metadata', judgeMetadata(facts, now())],
     ['disks', checkDisks(facts)],
   ]
   return Promise.all(checks.map(async ([check, verdict]) => ({ check, verdict: await verdict })))

@@ -12,8 +12,19 @@ const soonMs: Readonly<Record<string, number>> = {
 
 type Role = NonNullable<Facts['roles']>[number]
 
-export function judgeMetadata(roles: Facts['roles'], nowMs: number): Verdict {
+export function judgeMetadata(
+  { roles, syncFailures }: Pick<Facts, 'roles' | 'syncFailures'>,
+  nowMs: number,
+): Verdict {
   if (roles === undefined) return unknown('no server runs that could say until when its metadata is valid')
+  const failed = syncFailures.map(
+    ({ repository, upstream, reason }) => `${repository} does not follow ${upstream}: ${reason}`,
+  )
+  if (failed.length > 0)
+    return trouble(
+      failed.join('; '),
+      'mend what it names; after a change of releases.upstream start the server again, otherwise it tries again by itself (releases.pollSeconds)',
+    )
   if (roles.length === 0) return unknown('no repository has metadata yet')
   const left = ({ expires }: Role) => Date.parse(expires) - nowMs
   const say = (one: Role) => `${one.repository}'s ${one.role} (${one.expires})`

@@ -10,7 +10,9 @@ export function judgePrepared({ prepared }: Pick<Facts, 'prepared'>): Verdict {
   if (failed.length > 0)
     return trouble(
       `${failedText(failed)}; ${servedText(agents)}`,
-      'mend that and start the server again: a start makes what is missing',
+      failed.every(({ what }) => what === 'release metadata')
+        ? "see 'metadata' below: a start makes none"
+        : 'mend that and start the server again: a start makes what is missing',
     )
   const lacking = missing.filter(({ older }) => older !== true)
   if (lacking.length > 0)

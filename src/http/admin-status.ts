@@ -56,6 +56,10 @@ export const status = z.object({
         .string()
         .optional()
         .describe('The URL that this server follows; left out when it signs itself'),
+      syncFailure: z
+        .object({ at: z.string(), code: z.string(), reason: z.string() })
+        .optional()
+        .describe('Why the last sync with upstream failed; left out after one that did not'),
       roles: z.array(
         z.object({
           role: z.string(),

@@ -21,6 +21,7 @@ import type { Store } from '../store/store.ts'
 import { acceptTargets, type CheckWithdrawn, type RepositoryTools } from './accept.ts'
 import { admitTarget, offeredTargets, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
+import { publishedUpstream, repositoryNotFound, type SyncFailure, syncFailure } from './following.ts'
 import { acquireLock, type Lock } from './lock.ts'
 import { rootToBeginWith } from './pinned-root.ts'
 import {
@@ -86,6 +87,8 @@ export type Releases = AsyncDisposable & {
   /** targets.json N+1 that a publisher signed elsewhere. @throws as accept.ts says */
   acceptTargets(bytes: Uint8Array, checkWithdrawn?: CheckWithdrawn): Promise<void>
   resignDue(): Promise<ResignResult>
+  /** Why the last round failed; undefined after one that did not, and before the first. */
+  syncFailure(): SyncFailure | undefined
   /** One round of following upstream. @throws as sync.ts says; the state before stays */
   sync(options?: { onProgress?: PullProgress; signal?: AbortSignal }): Promise<void>
 }
@@ -97,6 +100,7 @@ export function createReleases(options: ReleasesOptions): Releases {
   let keys: Keys = {}
   let state: RepositoryState | undefined
   let catalog: Catalog | undefined
+  let failure: SyncFailure | undefined
   let last: Promise<unknown> = Promise.resolve()
 
   const tools = (): RepositoryTools => {
@@ -180,11 +184,13 @@ export function createReleases(options: ReleasesOptions): Releases {
   }
 
   function current(): { state: RepositoryState; catalog: Catalog } {
-    if (state === undefined || catalog === undefined) throw notFound(repository, options.upstream)
+    if (state === undefined || catalog === undefined)
+      throw repositoryNotFound(repository, options.upstream, failure)
     return { state, catalog }
   }
 
   async function accept(bytes: Uint8Array, checkWithdrawn?: CheckWithdrawn): Promise<Catalog> {
+    if (options.upstream !== undefined) throw publishedUpstream(repository, options.upstream.url)
     const before = current()
     await acceptTargets(tools(), before.state, before.catalog, bytes, checkWithdrawn)
     await load()
@@ -211,7 +217,7 @@ export function createReleases(options: ReleasesOptions): Releases {
       files = await openRepositoryFiles(metadataDirectory)
       const isNew = (await kept(files)) === undefined
       const created = isNew && allowNew && options.upstream === undefined
-      if (isNew && !created && options.upstream === undefined) throw notFound(repository, undefined)
+      if (isNew && !created && options.upstream === undefined) throw repositoryNotFound(repository, undefined)
       if (created) await create()
       const here = await loadKeys(keysDirectory, log)
       // A follower signs plans at most: anything else would make two repositories of one.
@@ -236,7 +242,7 @@ export function createReleases(options: ReleasesOptions): Releases {
 
     async trustedRoot() {
       const newest = state?.root.bytes ?? options.upstream?.root
-      if (newest === undefined) throw notFound(repository, options.upstream)
+      if (newest === undefined) throw repositoryNotFound(repository, options.upstream)
       return newest
     },
 
@@ -264,14 +270,22 @@ export function createReleases(options: ReleasesOptions): Releases {
         return result
       }),
 
+    syncFailure: () => failure,
+
     sync: ({ onProgress, signal } = {}) =>
       oneAtATime(async () => {
         const { upstream, fetch, limits = {} } = options
         if (upstream === undefined || fetch === undefined) {
           throw new MusterError('internal', 'There is no upstream to follow.')
         }
-        await syncOnce({ ...tools(), fetch, limits, signal }, upstream, { state, onProgress })
-        await load()
+        try {
+          await syncOnce({ ...tools(), fetch, limits, signal }, upstream, { state, onProgress })
+          await load()
+          failure = undefined
+        } catch (error) {
+          failure = syncFailure(error, now())
+          throw error
+        }
       }),
 
     async [Symbol.asyncDispose]() {
@@ -279,12 +293,4 @@ export function createReleases(options: ReleasesOptions): Releases {
       await lock?.[Symbol.asyncDispose]()
     },
   }
-}
-
-function notFound(repository: string, upstream: Upstream | undefined): MusterError {
-  const sentence =
-    upstream === undefined
-      ? `There is no repository '${repository}' here; make one with 'muster tuf init', or restore data/tuf and data/keys.`
-      : `Nothing of '${repository}' has come from ${upstream.url} yet; it is there after the first successful sync.`
-  return new MusterError('repository-not-found', sentence, { details: { repository } })
 }

@@ -21,6 +21,7 @@ import { refresh } from '../tuf/updater.ts'
 import type { VerifiedTarget } from '../tuf/verify.ts'
 import { admitTarget, checkTargetSize, offeredTargets, partsOf, readTargetBytes } from './admit.ts'
 import { type Catalog, readCatalog } from './catalog.ts'
+import { strangeUpstream } from './following.ts'
 import { checkThroughPinned, rootToBeginWith } from './pinned-root.ts'
 import { type PullProgress, pullBlobs } from './pull-content.ts'
 import type { RepositoryFiles, RepositoryState } from './repository-files.ts'
@@ -83,6 +84,8 @@ export async function syncOnce(
     files: { ...kept, read, write: kept.write },
     now: new Date(tools.now()),
     crypto,
+  }).catch((cause: unknown) => {
+    throw strangeUpstream(cause, upstream.url, options.state?.root.signed.version)
   })
   if (options.state !== undefined) {
     const { version: stored } = options.state.root.signed

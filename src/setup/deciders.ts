@@ -14,6 +14,7 @@ import { createMachines } from '../machines/machines.ts'
 import type { Fetch } from '../oci/transport.ts'
 import { createReleases } from '../releases/releases.ts'
 import type { Upstream } from '../releases/sync.ts'
+import { checkTrustedRoot } from '../releases/trusted-root.ts'
 import { periodsOf } from '../signing/expiry.ts'
 import type { BlobStore } from '../store/blobs.ts'
 import type { Database } from '../store/database.ts'
@@ -86,17 +87,30 @@ export function createDeciders(parts: DeciderParts) {
   return { releases, clusters, machines, planner, decideFirmware }
 }
 
-/** Whom this server follows, with the root that it begins to trust with. @throws MusterError config-invalid */
-export async function readUpstream(config: Config): Promise<Upstream | undefined> {
-  const { upstream } = config.releases
+/**
+ * Whom this server follows, with the root that it begins to trust with. A file that can never verify anything stops the start, like one that
+ * is not there: following would fail for ever. @throws MusterError config-invalid
+ */
+export async function readUpstream(config: Config, nowMs: number): Promise<Upstream | undefined> {
+  const { repository, upstream } = config.releases
   if (upstream === undefined) return undefined
-  try {
-    return { url: upstream.url.replace(/\/+$/, ''), root: await readFile(upstream.root) }
-  } catch (cause) {
-    throw new MusterError(
+  const refuse = (why: string, cause: unknown) =>
+    new MusterError(
       'config-invalid',
-      `releases.upstream.root: ${upstream.root} cannot be read (${systemReason(cause)}); it is upstream's root.json, fetched by a road you trust.`,
+      `releases.upstream.root: ${upstream.root} ${why} It is upstream's root.json, fetched by a road you trust.`,
       { cause },
     )
+  let root: Buffer
+  try {
+    root = await readFile(upstream.root)
+  } catch (cause) {
+    throw refuse(`cannot be read (${systemReason(cause)}).`, cause)
   }
+  try {
+    checkTrustedRoot(root, { repository, nowMs, crypto: createNodeCrypto() })
+  } catch (cause) {
+    if (!(cause instanceof MusterError)) throw cause
+    throw refuse(`is no root.json: ${cause.message}`, cause)
+  }
+  return { url: upstream.url.replace(/\/+$/, ''), root }
 }

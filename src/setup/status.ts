@@ -163,7 +163,11 @@ async function repositoryOf(
   paths: Paths,
 ): Promise<Status['repositories'][number]> {
   const name = releases.repository
-  const upstream = config.releases.upstream === undefined ? {} : { upstream: config.releases.upstream.url }
+  const syncFailure = releases.syncFailure()
+  const upstream = {
+    ...(config.releases.upstream === undefined ? {} : { upstream: config.releases.upstream.url }),
+    ...(syncFailure === undefined ? {} : { syncFailure }),
+  }
   let trusted: ReturnType<Releases['catalog']>['trusted']
   try {
     trusted = releases.catalog().trusted

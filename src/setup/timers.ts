@@ -1,6 +1,6 @@
 /** What a server does by the clock: sign again at half-life, follow upstream, say which boots stand still, end silent ones, forget stale partials. */
 import type { Config } from '../config/schema.ts'
-import { errorCodeOf } from '../errors.ts'
+import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Releases } from '../releases/releases.ts'
@@ -38,7 +38,7 @@ export function startTimers(options: {
         .then(() => {})
         .catch((error: unknown) => {
           if (stop.signal.aborted) return
-          log.error({ err: error, code: errorCodeOf(error) }, `${what} failed; the next round tries again`)
+          log.error(loggable(error), `${what} failed; the next round tries again`)
         })
         .finally(() => {
           running = false
@@ -83,4 +83,10 @@ export function startTimers(options: {
       await Promise.allSettled(underWay)
     },
   }
+}
+
+/** Our own errors are sentences and say everything; what nobody foresaw comes with its stack. */
+function loggable(error: unknown): object {
+  if (error instanceof MusterError) return { code: error.code, reason: error.message }
+  return { code: 'internal', err: error }
 }

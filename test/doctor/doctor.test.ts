@@ -35,6 +35,7 @@ const facts: Facts & { roles: object } = {
   dhcpMode: 'off',
   prepared: { agents: [{ arch: 'amd64', hardware: 'server' }], missing: [] },
   roles: [{ repository: 'main', role: 'timestamp', expires: '2026-06-02T00:00:00Z' }],
+  syncFailures: [],
   folders: ['/'],
   clocks: [],
 }
@@ -228,20 +229,37 @@ describe('trouble 4: the clock is off', () => {
 describe('trouble 5: signed metadata has expired', () => {
   test('what expired is named, and that no machine boots', () => {
     const roles = [...facts.roles, { repository: 'main', role: 'snapshot', expires: '2026-05-31T00:00:00Z' }]
-    expect(said(judgeMetadata(roles, nowMs)).slice(0, 2)).toEqual([
+    expect(said(judgeMetadata({ ...facts, roles }, nowMs)).slice(0, 2)).toEqual([
       'trouble',
       "expired, so no machine boots: main's snapshot (2026-05-31T00:00:00Z)",
     ])
   })
   test('a root that expires within a month is said in time, a timestamp that the server renews is not', () => {
     const root = { repository: 'main', role: 'root', expires: '2026-06-20T00:00:00Z' }
-    expect(said(judgeMetadata([...facts.roles, root], nowMs))[1]).toBe(
+    expect(said(judgeMetadata({ ...facts, roles: [...facts.roles, root] }, nowMs))[1]).toBe(
       "expires soon: main's root (2026-06-20T00:00:00Z)",
     )
-    expect(judgeMetadata(facts.roles, nowMs).status).toBe('ok')
-    expect(judgeMetadata([], nowMs).status).toBe('unknown')
-    expect(said(judgeMetadata(undefined, nowMs))[1]).toBe(
+    expect(judgeMetadata(facts, nowMs).status).toBe('ok')
+    expect(judgeMetadata({ ...facts, roles: [] }, nowMs).status).toBe('unknown')
+    expect(said(judgeMetadata({ ...facts, roles: undefined }, nowMs))[1]).toBe(
       'no server runs that could say until when its metadata is valid',
+    )
+  })
+})
+
+describe('a follower that cannot follow', () => {
+  test('is told why, and not that starting again would help', () => {
+    const syncFailures = [
+      { repository: 'main', upstream: 'http://up.example/tuf/main', reason: 'No answer.' },
+    ]
+    expect(said(judgeMetadata({ roles: [], syncFailures }, nowMs))).toEqual([
+      'trouble',
+      'main does not follow http://up.example/tuf/main: No answer.',
+      expect.stringContaining('tries again by itself'),
+    ])
+    const missing = [{ what: 'release metadata', code: 'release-incomplete', reason: 'Nothing has come.' }]
+    expect(said(judgePrepared({ prepared: { agents: [], missing } }))[2]).not.toContain(
+      'start the server again',
     )
   })
 })

@@ -190,7 +190,18 @@ describe('a site refuses', () => {
     await publish(stranger, '6.6')
     const impostor = await serve(stranger)
     const misled = await openSite({ upstream: { url: impostor.url, root: pin.root } })
-    await expect(misled.releases.sync()).rejects.toMatchObject({ code: 'metadata-signature' })
+    const error: Error & { code?: string } = await misled.releases.sync().then(
+      () => new Error('it followed'),
+      (thrown) => thrown,
+    )
+    expect(error.code).toBe('metadata-signature')
+    expect(error.message).toMatch(
+      /your root file \(releases\.upstream\.root\): that file is another repository's/,
+    )
+    expect(error.message.match(/signed by 0\/1 keys/g)).toHaveLength(1)
+    // And it is said wherever somebody asks later.
+    expect(misled.releases.syncFailure()).toMatchObject({ code: 'metadata-signature', reason: error.message })
+    expect(() => misled.releases.catalog()).toThrow(/last sync failed: .*your root file/)
     await impostor[Symbol.asyncDispose]()
     await removeSite(misled)
     await removeSite(stranger)
@@ -204,6 +215,15 @@ describe('a site refuses', () => {
     await expect(openSite({ data: site.data, upstream: pin })).rejects.toMatchObject({
       code: 'metadata-mismatch',
     })
+  })
+})
+
+it('a site publishes nothing itself, and says where it is done', async () => {
+  await site.releases.sync()
+  expect(site.releases.syncFailure()).toBeUndefined()
+  await expect(site.releases.acceptTargets(await metadata(origin, '2.targets.json'))).rejects.toMatchObject({
+    code: 'key-not-found',
+    message: expect.stringContaining(`follows ${pin.url}`),
   })
 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { repositoriesText } from '../../src/cli/status.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { MusterError } from '../../src/errors.ts'
 import { pathsOf } from '../../src/setup/paths.ts'
@@ -15,7 +16,10 @@ const trusted = {
   },
 }
 
-type Releases = Pick<StatusFacts['releases'], 'expired' | 'catalog' | 'repository' | 'planSigner'>
+type Releases = Pick<
+  StatusFacts['releases'],
+  'expired' | 'catalog' | 'repository' | 'planSigner' | 'syncFailure'
+>
 
 type Options = {
   releases?: Partial<Releases>
@@ -31,6 +35,7 @@ function server(options: Options) {
     catalog: () => ({ trusted }),
     expired: () => undefined,
     planSigner: () => ({}),
+    syncFailure: () => undefined,
     ...options.releases,
   }
   return statusDeciders({
@@ -93,6 +98,20 @@ describe('ready means that machines can boot', () => {
         /no machine boots.*Copy .*\/nonexistent\/keys\/main\/plan\.pem.*followers\.md/,
       )
     }
+  })
+  test('and metadata that is still good after a sync that failed, whose reason stands beside it', async () => {
+    const failure = {
+      at: '2026-01-01T00:00:00.000Z',
+      code: 'metadata-unavailable',
+      reason: 'No answer.',
+    } as const
+    const status = await server({ releases: { syncFailure: () => failure } }).status()
+    expect([status.ready, status.repositories[0]?.syncFailure]).toEqual([true, failure])
+    const text = repositoriesText(
+      [{ ...status.repositories[0]!, upstream: 'http://up.example/tuf/main' }],
+      Date.parse(failure.at),
+    )
+    expect(text).toMatch(/\nlast sync failed .*\(metadata-unavailable\)\. No answer\.\n/)
   })
   test('not while the database does not answer', async () => {
     const count = async () => {

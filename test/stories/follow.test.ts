@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { Status } from '../../src/http/admin-status.ts'
 import type { PlanReply } from '../../src/protocol/plan.ts'
+import { muster } from '../cli/command-line.ts'
 import { aMachine, createAgentClient, fetchVerified } from '../support/agent-client.ts'
 import { publishTiny, startServer, type TestServer } from '../support/server.ts'
 
@@ -140,6 +142,11 @@ test('it refuses an upstream whose metadata another root signed, and serves noth
   await using site = await startSite({ url: upstream.firmware, root, data: upstream.data })
   await expect(site.running.releases.sync()).rejects.toMatchObject({ code: 'metadata-signature' })
   expect(offered(site)).toBeUndefined()
+  const status = await site.api.call<Status>({ method: 'GET', path: '/status' })
+  expect(status.missing.map(({ reason }) => reason).join()).toContain('your root file')
+  // Nobody is asked for a key that has no business here.
+  const published = await muster(['image', 'remove', 'edge/1.0', '--data', site.data])
+  expect([published.code, published.err]).toEqual([1, expect.stringMatching(/follows http.*at that server/)])
   for (const name of ['timestamp.json', '2.snapshot.json', '2.targets.json'])
     expect((await get(`${site.firmware}/tuf/main/metadata/${name}`)).status, name).toBe(404)
   expect((await get(`${site.firmware}/v2/edge/manifests/6.6.6`)).status).toBe(404)

@@ -228,6 +228,25 @@ test("the operator's folder that is not there, or is a file, is named with its s
   })
 })
 
+test('a root file to follow another server by that is not there, or is none, stops the start', async () => {
+  const root = join(folder, 'upstream-root.json')
+  const settings = {
+    'releases.upstream.url': 'http://127.0.0.1:1/tuf/main',
+    'releases.upstream.root': root,
+  }
+  expectSentence(await start(settings), {
+    code: 'config-invalid',
+    says: /upstream-root\.json cannot be read/,
+  })
+  for (const text of ['<html>not found</html>', '{"signed":{}}']) {
+    await writeFile(root, text)
+    expectSentence(await start(settings), {
+      code: 'config-invalid',
+      says: /releases\.upstream\.root: .*upstream-root\.json is no root\.json: .*by a road you trust/,
+    })
+  }
+})
+
 describe('a wrong configuration', () => {
   test('is told whole: every mistake at once, each with its key and where it came from', async () => {
     const file = join(folder, 'muster.yaml')
