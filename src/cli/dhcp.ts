@@ -4,13 +4,13 @@ import { networkInterfaces } from 'node:os'
 import type { Command } from 'commander'
 import { createDhcpBoot } from '../boot/dhcp.ts'
 import type { Config } from '../config/schema.ts'
-import { type Capture, type CapturedPacket, parseHex, readCapture } from '../dhcp/capture.ts'
+import { type Capture, type CapturedPacket, readCapture } from '../dhcp/capture.ts'
 import { type DecodedPacket, type Explained, explain } from '../dhcp/explain.ts'
 import { defaultDhcpLimits } from '../dhcp/limits.ts'
 import { createPools } from '../dhcp/pool.ts'
 import { segmentsOf } from '../dhcp/recipients.ts'
 import { Responder } from '../dhcp/responder.ts'
-import { errorCodeOf, type MusterError } from '../errors.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
 import { silentLog } from '../log.ts'
 import type { Context } from './context.ts'
 import { addressLine, type ExplainedServer, explainedServer, modeLines } from './dhcp-server.ts'
@@ -21,15 +21,14 @@ export function addDhcp(program: Command, context: Context): void {
   const dhcp = program.command('dhcp').description('what DHCP clients are answered')
   dhcp
     .command('explain')
-    .argument('<capture>', "a file of 'tcpdump -w', a file with one packet, or its bytes in hexadecimal")
+    .argument(
+      '<capture>',
+      "a file of 'tcpdump -w', of one packet or of hexadecimal (xxd, tcpdump -xx); - reads standard input; or the digits themselves",
+    )
     .description('say what a DHCP packet is, and what each mode would answer to it, and why')
     .action(async (capture: string) => {
       const { config } = context.loaded()
-      const { end, packets } = readCapture(
-        existsSync(capture)
-          ? readGiven(capture, { by: '<capture>', what: 'The capture', code: 'request-invalid' })
-          : parseHex(capture),
-      )
+      const { end, packets } = captureOf(capture)
       const server = await explainedServer(context)
       const responders = { proxy: responderOf(config, server), server: responderOf(config, server) }
       const explained: Packet[] = []
@@ -46,6 +45,30 @@ export function addDhcp(program: Command, context: Context): void {
         explainedText(explained, server, end),
       )
     })
+}
+
+/** A file, standard input, or digits that stand on the command line. @throws MusterError packet-invalid, request-invalid */
+function captureOf(given: string): Capture {
+  const isFile = given === '-' || existsSync(given)
+  if (!isFile && !/^[\s0-9a-fx:,-]+$/i.test(given))
+    throw new MusterError(
+      'packet-invalid',
+      `There is no file ${given.slice(0, 128)}, and it is no hexadecimal either. Name a file of 'tcpdump -w', of one packet, or of its bytes in hexadecimal (as digits, by xxd, or by tcpdump -xx); - is standard input.`,
+    )
+  const bytes = isFile
+    ? readGiven(given === '-' ? '/dev/stdin' : given, {
+        by: '<capture>',
+        what: 'The capture',
+        code: 'request-invalid',
+      })
+    : Buffer.from(given)
+  try {
+    return readCapture(bytes)
+  } catch (cause) {
+    if (!(cause instanceof MusterError) || !isFile) throw cause
+    const name = given === '-' ? 'standard input' : given
+    throw new MusterError(cause.code, `${name}: ${cause.message}`, { cause, details: { path: name } })
+  }
 }
 
 type Packet = Explained | { malformed: string }

@@ -1,5 +1,5 @@
 /**
- * DHCP packets out of what people have at hand: a capture of tcpdump (classic pcap), a file with one packet, or its bytes in hexadecimal.
+ * DHCP packets out of what people have at hand: a capture of tcpdump (classic pcap), one packet, or bytes in hexadecimal (hexadecimal.ts).
  *
  *     pcap     magic 4 (its byte order is the file's) | version 4 | zone, accuracy 8 | longest 4 | link type 4
  *              { seconds 4 | fraction 4 | kept bytes 4 | bytes on the wire 4 | frame }…
@@ -8,6 +8,7 @@
 import { MusterError } from '../errors.ts'
 import { ByteReader } from '../wire/reader.ts'
 import { readAddress } from './address.ts'
+import { hexPackets } from './hexadecimal.ts'
 
 export type CapturedPacket = {
   /** UDP payload. */
@@ -37,13 +38,13 @@ const dhcpPorts = new Set([67, 68, 4011])
 export function readCapture(file: Uint8Array, max = 1000): Capture {
   const order = pcapOrder(file)
   const found: Capture & { read?: number } =
-    order === undefined ? { packets: fromBytes(file), end: 'whole' } : fromPcap(file, order, max)
+    order === undefined ? fromPackets(hexPackets(file) ?? [file], max) : fromPcap(file, order, max)
   const { end, packets, read } = found
   if (packets.length > 0) return { packets, end }
   if (order === undefined)
     throw new MusterError(
       'packet-invalid',
-      'this is neither a capture nor a DHCP packet: expected classic pcap, an Ethernet frame, an IP packet or a BOOTP payload',
+      'this holds no DHCP packet: expected classic pcap, an Ethernet frame, an IP packet or a BOOTP payload, each also in hexadecimal',
     )
   const before =
     end === 'truncated'
@@ -53,14 +54,6 @@ export function readCapture(file: Uint8Array, max = 1000): Capture {
     'packet-invalid',
     `${before}: record with tcpdump -i INTERFACE -w FILE port 67 or port 68 or port 4011, and stop it with Ctrl-C`,
   )
-}
-
-/** Hexadecimal digits as they are copied from anywhere: with blanks, colons, commas, 0x and line ends. @throws packet-invalid */
-export function parseHex(text: string): Uint8Array {
-  const digits = text.replace(/0x/gi, '').replace(/[\s:,-]/g, '')
-  if (digits === '' || digits.length % 2 === 1 || !/^[0-9a-f]+$/i.test(digits))
-    throw new MusterError('packet-invalid', 'there is no such file, and it is no hexadecimal text either')
-  return Uint8Array.from(digits.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
 }
 
 type Order = { little: boolean; fractionsPerMs: number }
@@ -105,6 +98,11 @@ function fromPcap(
     if (packet !== undefined) packets.push({ ...packet, atMs, ...(missingBytes > 0 ? { missingBytes } : {}) })
   }
   return { packets, end: 'whole', read }
+}
+
+function fromPackets(packets: readonly Uint8Array[], max: number): Capture {
+  const found = packets.flatMap(fromBytes)
+  return { packets: found.slice(0, max), end: found.length > max ? 'limit' : 'whole' }
 }
 
 /** One packet without a capture around it: what it is shows in its first bytes. */

@@ -116,6 +116,18 @@ describe('muster dhcp explain', () => {
     })
   })
 
+  test('hexadecimal is read from a file, and what cannot be read is named with the forms that can', async () => {
+    const file = join(folder, 'packet.hex')
+    const explain = (name: string) => muster(['dhcp', 'explain', name, '--data', folder, ...settings])
+    const digits = Buffer.from(vectorBytes('uboot-arm64-0-67-type1.bin')).toString('hex')
+    await writeFile(file, digits.replace(/(.{32})/g, '$1\n'))
+    expect((await explain(file)).out).toContain('It comes from U-Boot')
+    await writeFile(file, 'nothing of the kind')
+    expect((await explain(file)).err).toContain(`${file}: this is text, and no hexadecimal`)
+    const missing = await explain('/nope')
+    expect(missing).toMatchObject({ code: 1, err: expect.stringMatching(/no file \/nope.*tcpdump -w.*xxd/) })
+  })
+
   test('a malformed packet is said to be one, and the rest is explained', async () => {
     const { code, out } = await explained([new Uint8Array(40), discover()])
     expect(code).toBe(0)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseHex, readCapture } from '../../src/dhcp/capture.ts'
+import { readCapture } from '../../src/dhcp/capture.ts'
 import { errorCodeOf } from '../../src/errors.ts'
 import { thrownCode } from '../support/thrown-code.ts'
 import { capture, datagram, ethernet } from './frames.ts'
@@ -9,6 +9,47 @@ import { vectorBytes } from './world.ts'
 const payload = vectorBytes('ovmf-full-0-67-type1.bin')
 const ends = { from: { address: '0.0.0.0', port: 68 }, to: { address: '255.255.255.255', port: 67 } }
 const ip = datagram(payload, ends)
+
+const hex = (bytes: Uint8Array) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0'))
+const shown = (bytes: Uint8Array) =>
+  Buffer.from(bytes)
+    .toString('latin1')
+    .replace(/[^\x20-\x7e]/g, '.')
+const rows = (bytes: Uint8Array) =>
+  Array.from({ length: Math.ceil(bytes.length / 16) }, (_, row) => bytes.subarray(16 * row, 16 * row + 16))
+const offset = (row: number, digits: number) => (16 * row).toString(16).padStart(digits, '0')
+const inFours = (row: Uint8Array) =>
+  hex(row)
+    .join('')
+    .replace(/(.{4})(?=.)/g, '$1 ')
+
+/** As the program of that name prints it. */
+function xxd(bytes: Uint8Array): string {
+  return rows(bytes)
+    .map((row, index) => `${offset(index, 8)}: ${inFours(row).padEnd(39)}  ${shown(row)}\n`)
+    .join('')
+}
+
+/** With the lines that tcpdump itself writes before each packet, with -v. */
+function tcpdump(bytes: Uint8Array, text: boolean): string {
+  const lines = rows(bytes).map(
+    (row, index) =>
+      `\t0x${offset(index, 4)}:  ${text ? `${inFours(row).padEnd(39)}  ${shown(row)}` : inFours(row)}\n`,
+  )
+  return `19:22:18.123456 IP (tos 0x0, ttl 64, id 0, proto UDP (17), length 328)\n    0.0.0.0.68 > 255.255.255.255.67: BOOTP/DHCP, Request from 52:54:00:12:34:56, length 300\n${lines.join('')}`
+}
+
+function hexdump(bytes: Uint8Array): string {
+  const lines = rows(bytes).map((row) => {
+    const [left, right] = [hex(row.subarray(0, 8)).join(' '), hex(row.subarray(8)).join(' ')]
+    return `${`${left.padEnd(23)}  ${right}`.padEnd(50)}|${shown(row)}|`
+  })
+  const out: string[] = []
+  for (const [index, line] of lines.entries())
+    if (index === 0 || line !== lines[index - 1]) out.push(`${offset(index, 8)}  ${line}`)
+    else if (out.at(-1) !== '*') out.push('*')
+  return `${out.join('\n')}\n${bytes.length.toString(16).padStart(8, '0')}\n`
+}
 
 describe('captures', () => {
   test.each([
@@ -78,10 +119,72 @@ describe('captures', () => {
     expect(() => readCapture(file)).toThrow('editcap -F pcap')
   })
 
-  test('hexadecimal as it is copied from anywhere', () => {
-    expect([...parseHex('0x01, 0x02\n03:04-05')]).toEqual([1, 2, 3, 4, 5])
-    for (const text of ['', 'abc', 'no such file'])
-      expect(thrownCode(() => parseHex(text))).toBe('packet-invalid')
+  test.each([
+    ['digits alone', (bytes: Uint8Array) => hex(bytes).join('')],
+    [
+      'with blanks and line ends',
+      (bytes: Uint8Array) =>
+        hex(bytes)
+          .join(' ')
+          .replace(/(.{47}) /g, '$1\r\n'),
+    ],
+    ['with colons', (bytes: Uint8Array) => `${hex(bytes).join(':').toUpperCase()}\n`],
+    [
+      'as in C',
+      (bytes: Uint8Array) =>
+        hex(bytes)
+          .map((pair) => `0x${pair}`)
+          .join(', '),
+    ],
+    ['of xxd', xxd],
+    ['of hexdump -C, which leaves out repeated lines', hexdump],
+    ['of tcpdump -xx', (bytes: Uint8Array) => tcpdump(bytes, false)],
+    ['of tcpdump -XX', (bytes: Uint8Array) => tcpdump(bytes, true)],
+  ])('hexadecimal %s is read', (_, write) => {
+    for (const bytes of [payload, ip, ethernet(ip)])
+      expect(readCapture(Buffer.from(write(bytes))).packets.map((one) => Buffer.from(one.bytes))).toEqual([
+        Buffer.from(payload),
+      ])
+  })
+
+  test('a dump of several packets has them all, and text that looks like digits is none', () => {
+    const letters = payload.map((byte, index) => (index < 44 || index >= 236 ? byte : 0x61 + (index % 6)))
+    const { packets } = readCapture(
+      Buffer.from(tcpdump(ethernet(ip), true) + tcpdump(letters, true) + xxd(letters)),
+    )
+    expect(packets.map((one) => Buffer.from(one.bytes))).toEqual([payload, letters, letters].map(Buffer.from))
+    expect(readCapture(Buffer.from(xxd(ip) + xxd(ip)), 1)).toMatchObject({ end: 'limit', packets: [{}] })
+  })
+
+  test('text that is no hexadecimal, half a byte, and a dump that lacks a line are refused', () => {
+    const lines = xxd(payload).split('\n')
+    for (const [text, says] of [
+      ['', 'no hexadecimal'],
+      ['no such thing', 'no hexadecimal'],
+      ['abc', 'half a byte'],
+      ['0102', 'holds no DHCP packet'],
+      [lines.toSpliced(3, 1).join('\n'), 'line 4 begins at byte 64, and the lines before it have 48'],
+      ['00000000: 01\n*\nffffffff: 02', 'line 3'],
+      [`00000000: ${'00'.repeat(70_000)}`, 'at most'],
+    ] as const) {
+      const read = () => readCapture(Buffer.from(text))
+      expect(thrownCode(read), says).toBe('packet-invalid')
+      expect(read).toThrow(says)
+    }
+  })
+
+  test('no text makes it throw anything but our error', () => {
+    const line = fc.stringMatching(/^[ \t]*(0x)?[0-9a-f]{0,9}:? {0,3}[0-9a-f |*.]{0,40}$/)
+    fc.assert(
+      fc.property(fc.array(fc.oneof(line, fc.constantFrom('*', '00000000: 0101', xxd(payload)))), (lines) => {
+        try {
+          readCapture(Buffer.from(lines.join('\n')))
+        } catch (error) {
+          expect(errorCodeOf(error)).toBe('packet-invalid')
+        }
+      }),
+      { numRuns: 2000 },
+    )
   })
 
   test('no file makes it throw anything but our error', () => {
