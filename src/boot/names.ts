@@ -153,15 +153,20 @@ function parseRaspberryPi(name: string): BootName | undefined {
   return mac === undefined ? undefined : { kind: 'raspberry-pi', claimed: { mac }, file }
 }
 
+/** A UUID, a type of hardware and its address, an IPv4 address in hexadecimal and ever less of it: what loaders look for in turn. */
+const searched =
+  /^(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{2}(?:[:-][0-9a-f]{2}){6,20}|[0-9a-f]{1,8})$/i
+
 /**
  * Names that loaders try and that are not meant to be there: shorter prefixes, GRUB's module lists, shim's own lists of what it revokes
- * and trusts, what a Raspberry Pi probes for. They are no news to anybody.
+ * and trusts, what a Raspberry Pi probes for, and what our own doctor asks for. They are no news to anybody; a slip in one of them is.
  */
 export function isProbe(text: string): boolean {
   const name = text.split('/').at(-1) ?? ''
   return (
-    /(?:^|\/)pxelinux\.cfg\//.test(text) ||
-    /^grub\.cfg-/.test(name) ||
+    /(?:^|\/)pxelinux\.cfg\/default(?:-[a-z0-9_]+)*$/.test(text) ||
+    searched.test(/(?:^|\/)(?:pxelinux\.cfg\/|grub\.cfg-)([^/]+)$/.exec(text)?.[1] ?? '') ||
+    name === 'muster-doctor-asks-for-nothing' ||
     /\/(?:x86_64|arm64)-efi\//.test(text) ||
     /^(?:revocations(?:_sku|_sbat)?|shim_certificate_\d+)\.efi$/.test(name) ||
     /^(?:bootsig\.bin|autoboot\.txt|recovery\.elf|recover4\.elf|recovery[78]?\.img|dt-blob\.bin|bootcfg\.txt)$/.test(

@@ -117,10 +117,13 @@ async function lintFirmware(files: PiLintOptions['files']): Promise<PiFinding[]>
 /** HTTP boot loads boot.sig, then boot.img, and nothing that is not signed (raspberrypi/documentation, "HTTP boot"). */
 async function lintSignedImage({ files, publicKey }: PiLintOptions): Promise<PiFinding[]> {
   const what = 'HTTP boot'
+  // Before anything else: a file that is no key is a mistake also where it would verify nothing.
+  const key = publicKey === undefined ? undefined : toKey(publicKey)
   const image = await contentOf(() => files.raspberryPi('boot.img'))
   const text = await contentOf(() => files.raspberryPi('boot.sig'))
   if (image === undefined && text === undefined) {
-    return [{ level: 'ok', what, sentence: 'No boot.img is here; boards boot by TFTP.' }]
+    const nothing = key === undefined ? '' : ' With the key nothing was verified.'
+    return [{ level: 'ok', what, sentence: `No boot.img is here; boards boot by TFTP.${nothing}` }]
   }
   const error = (sentence: string): PiFinding[] => [{ level: 'error', what, sentence }]
   if (image === undefined) return error('boot.sig is here, but no boot.img beside it.')
@@ -133,11 +136,11 @@ async function lintSignedImage({ files, publicKey }: PiLintOptions): Promise<PiF
     return error('boot.sig is of another boot.img: sign this one.')
   if (signature.rsa === undefined)
     return error('boot.sig has a sum and no signature (rsa2048:): rpi-eeprom-digest needs -k with your key.')
-  if (publicKey === undefined)
+  if (key === undefined)
     return [
       { level: 'ok', what, sentence: 'boot.sig is of this boot.img; whose key signed it was not checked.' },
     ]
-  if (verify('sha256', image, toKey(publicKey), signature.rsa))
+  if (verify('sha256', image, key, signature.rsa))
     return [{ level: 'ok', what, sentence: 'boot.img is signed by this key.' }]
   return error('boot.sig was not made with this key: boards that have it refuse boot.img.')
 }

@@ -8,6 +8,9 @@ import { isIPv6 } from 'node:net'
 import { encodePacket, type Packet, parsePacket } from '../tftp/packet.ts'
 import { type Facts, ok, trouble, unknown, type Verdict } from './check.ts'
 
+/** boot/names.ts knows it too, so that `muster files unknown` leaves it out. */
+export const noSuchFile = 'muster-doctor-asks-for-nothing'
+
 export type TftpAnswer = { from: { address: string; port: number }; op: Packet['op'] }
 
 export type TftpRead = {
@@ -60,7 +63,7 @@ export async function checkTftp(facts: Facts, waitMs: number): Promise<Verdict> 
 
 export async function measureTftp(asked: TftpRead['asked'], waitMs: number): Promise<TftpRead> {
   const [missing, script] = await Promise.all([
-    ask(asked, 'muster-doctor-asks-for-nothing', waitMs),
+    ask(asked, noSuchFile, waitMs),
     ask(asked, 'autoexec.ipxe', waitMs),
   ])
   return { asked, missing, script }

@@ -101,12 +101,16 @@ describe('a signed boot.img', () => {
   })
   test('a key that is none is the asker’s mistake', async () => {
     await expect(boot(signature, 'x')).rejects.toMatchObject({ code: 'request-invalid' })
+    // Also where it would verify nothing.
+    await expect(boot(undefined, 'x')).rejects.toMatchObject({ code: 'request-invalid' })
+    await expect(lint({}, { publicKey: 'x' })).rejects.toMatchObject({ code: 'request-invalid' })
   })
   test('its signature is read as rpi-eeprom-digest writes it', () => {
     expect(parseBootSignature(signature)).toEqual({ sha256: sum, rsa: sign('sha256', image, privateKey) })
   })
   test('is not asked for where there is none', async () => {
     expect((await lint({}))('HTTP boot')).toMatchObject({ level: 'ok' })
+    expect((await lint({}, { publicKey: pem }))('HTTP boot')?.sentence).toContain('nothing was verified')
     expect((await lint({ 'boot.sig': signature }))('HTTP boot')).toMatchObject({ level: 'error' })
   })
 })

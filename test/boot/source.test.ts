@@ -1,6 +1,7 @@
 /** What is given for a name, to whom, and what is remembered of it. */
 import { describe, expect, test } from 'vitest'
 import { parseScriptImage } from '../../src/boot/formats/legacy-image.ts'
+import { noSuchFile } from '../../src/doctor/tftp-read.ts'
 import { createSourceWorld } from './world.ts'
 
 const mac = '52:54:00:12:34:56'
@@ -253,6 +254,14 @@ describe('what is remembered', () => {
         addresses: ['192.0.2.8', '192.0.2.7'],
       },
     ])
+  })
+  test('of names that loaders try in turn nothing, and neither of what the doctor asks; of a slip in one its name', async () => {
+    const world = createSourceWorld({ files: [] })
+    const probes = ['default-riscv', 'C0A80107', 'C', `20-${named}`, uuid].map((end) => `pxelinux.cfg/${end}`)
+    const grub = ['C0A801', uuid].map((end) => `boot/grub/grub.cfg-${end}`)
+    const slips = ['pxelinux.cfg/defautl', `pxelinux.cfg/${named}`, 'grub.cfg-rack7', 'pxelinux.cfg/a/b']
+    for (const name of [...probes, ...grub, noSuchFile, ...slips]) await world.text(name).catch(() => {})
+    expect(world.unknown.list().map(({ name }) => name)).toEqual(slips.reverse())
   })
   test('a scanner pushes out its own names, and no more than the list holds are kept', async () => {
     const world = createSourceWorld({ files: [] })
