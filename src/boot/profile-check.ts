@@ -1,9 +1,11 @@
 /** Whether a profile's wish can be met now: a misspelt image would be found by the first machine that asks for it. */
 
+import { MusterError } from '../errors.ts'
 import type { Profile } from '../machines/profiles.ts'
 import { nearest } from '../nearest.ts'
 import type { Arch } from '../protocol/identifiers.ts'
 import type { Catalog } from '../releases/catalog.ts'
+import type { BootFiles } from './files.ts'
 
 /**
  * What is wrong with the image that a profile names, as a sentence without a full stop; undefined when a machine would get it.
@@ -51,6 +53,51 @@ function bootProblem(
     }
   }
   return problems[0]
+}
+
+/**
+ * Files that a profile names and that firmware would not find now, as sentences without a full stop. Warnings: they may come later.
+ *
+ * @param folder the setting `files`
+ */
+export async function fileWarnings(
+  { files, firmware, menu }: Pick<Profile, 'files' | 'firmware' | 'menu'>,
+  { folder, operator }: { folder: string | undefined; operator: BootFiles['operator'] },
+): Promise<string[]> {
+  const named = [
+    ['files.kernel', files?.kernel],
+    ...(files?.initrd ?? []).map((path, index) => [`files.initrd.${index}`, path] as const),
+    ['menu.memtest', menu?.memtest],
+    ['firmware.deviceTree', firmware?.deviceTree],
+    // A folder, of which boards take what they find: only that there is one to look in can be said.
+    ['firmware.deviceTrees', folder === undefined ? firmware?.deviceTrees : undefined],
+  ] as const
+  const warnings: string[] = []
+  for (const [member, path] of named) {
+    if (path === undefined) continue
+    if (folder === undefined) {
+      warnings.push(
+        `nothing serves ${path} (${member}) before the setting 'files' names its folder: start the server with --files DIR`,
+      )
+      continue
+    }
+    const reason = await unopened(operator, path)
+    if (reason !== undefined)
+      warnings.push(
+        `no machine gets ${path} (${member}) out of the folder ${folder} (setting 'files'): ${reason}`,
+      )
+  }
+  return warnings
+}
+
+async function unopened(operator: BootFiles['operator'], path: string): Promise<string | undefined> {
+  try {
+    await (await operator(path)).close()
+    return undefined
+  } catch (error) {
+    if (!(error instanceof MusterError)) throw error
+    return error.message.replace(/\.$/, '')
+  }
 }
 
 function instead(given: string, known: readonly string[], none: string): string {

@@ -1,7 +1,7 @@
 /** What the admin plane asks, answered by the server's parts. */
 import type { Planner } from '../boot/decide.ts'
 import type { BootFiles } from '../boot/files.ts'
-import { imageProblem } from '../boot/profile-check.ts'
+import { fileWarnings, imageProblem } from '../boot/profile-check.ts'
 import { lintRaspberryPi } from '../boot/raspberry-pi-lint.ts'
 import type { Clusters } from '../cluster/clusters.ts'
 import type { Config } from '../config/schema.ts'
@@ -114,7 +114,7 @@ async function withNames(
 
 /** What the first machine would find is said to the person who sets it. @throws MusterError profile-invalid */
 async function putProfile(
-  { machines, releases }: AdminFacts,
+  { config, files, machines, releases }: AdminFacts,
   document: NamedDocument,
   { unpublished }: { unpublished: boolean },
 ): Promise<{ document: NamedDocument; warnings: string[] }> {
@@ -128,6 +128,7 @@ async function putProfile(
     )
   const warnings = [
     ...(problem === undefined ? [] : [`until it is published no machine gets it: ${problem}`]),
+    ...(await fileWarnings(profile, { folder: config.files, operator: files.operator })),
     ...profileTies(profile, await machines.profiles.list()),
   ]
   return { document: await machines.profiles.put(document), warnings }

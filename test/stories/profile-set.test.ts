@@ -1,9 +1,9 @@
 /** Setting a profile on a real server: what the first machine would find is said to the person who sets it. */
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { muster } from '../cli/command-line.ts'
-import { publishTiny, startServer } from '../support/server.ts'
+import { publishTiny, startServer, type TestServer } from '../support/server.ts'
 
 test('a profile whose image is not published is refused, taken in advance when asked, and a tie names the other', async () => {
   await using server = await startServer()
@@ -46,4 +46,38 @@ test('a profile whose image is not published is refused, taken in advance when a
     body: { image: { name: 'edge-os', version: '1.0.0' } },
   })
   expect(warnings).toEqual([expect.stringContaining("profile 'all' fits every machine")])
+})
+
+test('a profile whose files are not there is set, and each is named with its member and the setting', async () => {
+  const document = {
+    unverified: true,
+    files: { kernel: 'memtest.efi', initrd: ['extra.img'] },
+    menu: { memtest: 'tools/memtest.efi' },
+    firmware: { deviceTree: 'board.dtb', deviceTrees: 'dtbs' },
+  }
+  const warningsOf = async (server: TestServer) => {
+    const request = { method: 'PUT', path: '/profiles/test', body: document }
+    const { warnings = [] } = await server.api.call<{ warnings?: string[] }>(request)
+    return warnings
+  }
+  await using bare = await startServer()
+  expect(
+    (await warningsOf(bare)).map((one) => /^nothing serves (\S+ \(\S+\)) .*--files DIR$/.exec(one)?.[1]),
+  ).toEqual([
+    'memtest.efi (files.kernel)',
+    'extra.img (files.initrd.0)',
+    'tools/memtest.efi (menu.memtest)',
+    'board.dtb (firmware.deviceTree)',
+    'dtbs (firmware.deviceTrees)',
+  ])
+  const files = join(bare.data, 'operator')
+  await mkdir(join(files, 'tools'), { recursive: true })
+  for (const name of ['memtest.efi', 'tools/memtest.efi']) await writeFile(join(files, name), 'x')
+  await using served = await startServer({ settings: { files } })
+  expect(await warningsOf(served)).toEqual([
+    `no machine gets extra.img (files.initrd.0) out of the folder ${files} (setting 'files'): There is no file 'extra.img'`,
+    expect.stringContaining('board.dtb (firmware.deviceTree)'),
+  ])
+  for (const name of ['extra.img', 'board.dtb']) await writeFile(join(files, name), 'x')
+  expect(await warningsOf(served)).toEqual([])
 })
