@@ -12,6 +12,8 @@ type Issue = {
   minimum?: number | bigint
   maximum?: number | bigint
   origin?: string
+  options?: readonly unknown[]
+  issues?: readonly { message: string }[]
   errors?: readonly (readonly Issue[])[]
 }
 
@@ -48,7 +50,12 @@ function problemOf(issue: Issue, document: unknown): string {
         : `expected ${expected}, found ${kindOf(found)}`
     }
     case 'invalid_value':
-      return `expected ${(issue.values ?? []).length > 1 ? 'one of ' : ''}${(issue.values ?? []).join(', ')}`
+      return expectedOf(issue.values)
+    case 'invalid_union':
+      // One of several kinds of document, which a member tells apart: the schema says which there are.
+      return expectedOf(issue.options)
+    case 'invalid_key':
+      return issue.issues?.[0]?.message ?? issue.message
     case 'unrecognized_keys':
       return `there is no member ${(issue.keys ?? []).map((key) => `'${key.slice(0, 80)}'`).join(', ')}`
     case 'too_small':
@@ -58,6 +65,10 @@ function problemOf(issue: Issue, document: unknown): string {
     default:
       return issue.message
   }
+}
+
+function expectedOf(values: readonly unknown[] = []): string {
+  return `expected ${values.length > 1 ? 'one of ' : ''}${values.join(', ')}`
 }
 
 function unitOf(origin: string | undefined): string {

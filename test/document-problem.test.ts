@@ -34,6 +34,12 @@ describe('a mistake in a document is told in words, without those of the schema 
     expect(message).not.toMatch(libraryWords)
   })
 
+  test('of a cluster of a kind that does not exist', () => {
+    const message = messageOf(() => parseCluster({ name: 'c', kind: 'k3s', files: [] }))
+    expect(message).toContain("kind: only 'static' exists; what k3s or kubeadm read are files of it")
+    expect(message).not.toMatch(libraryWords)
+  })
+
   test('of a cluster, without the value that was given: it may be a secret', () => {
     const message = messageOf(() => parseCluster({ name: 'c', kind: 'static', secrets: ['hush-hush'] }))
     expect(message).toContain('secrets: expected members by name, found a list')

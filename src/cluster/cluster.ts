@@ -6,7 +6,9 @@ import type { Labels } from '../machines/records.ts'
 import type { PlanFile } from '../protocol/plan.ts'
 import { checkStatic, renderStatic, staticCluster } from './static.ts'
 
-export const clusterSchema = z.discriminatedUnion('kind', [staticCluster])
+export const clusterSchema = z.discriminatedUnion('kind', [staticCluster], {
+  error: "only 'static' exists; what k3s or kubeadm read are files of it (docs/clusters.md has both)",
+})
 export type Cluster = z.output<typeof clusterSchema>
 
 /** What lists and pages show, as people write it and as `parseCluster` takes it: rights in octal, of a secret its rule and never its value. */

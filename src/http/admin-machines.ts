@@ -1,14 +1,19 @@
 /** Machines as people see and decide about them. */
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
-import { labelLimits } from '../machines/names.ts'
+import { isLabelName, labelLimits, labelNameRule } from '../machines/names.ts'
 import { type BootView, boot } from './admin-boots.ts'
 import { page, pageQuery, toPage } from './admin-paging.ts'
 import { type AdminRoute, route } from './admin-route.ts'
 
-const labelName = z
+const labelName = z.string().refine(isLabelName, `a label's name has ${labelNameRule}`)
+
+const labelValue = z
   .string()
-  .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/, 'a label name has letters, digits, . _ / -')
+  .max(
+    labelLimits.valueChars,
+    `a label's value has at most ${labelLimits.valueChars} characters, and may be empty`,
+  )
 
 export const machine = z.object({
   id: z.string(),
@@ -125,7 +130,7 @@ const patch = z
   .strictObject({
     name: z.string().min(1).max(63).optional().describe('A new node name, DNS-1123'),
     labels: z
-      .record(labelName, z.string().max(labelLimits.valueChars).nullable())
+      .record(labelName, labelValue.nullable())
       .optional()
       .describe('Labels to set; null takes one away; others stay'),
   })

@@ -4,6 +4,8 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import { z } from 'zod'
+import { documentProblem } from '../document-problem.ts'
+import { MusterError } from '../errors.ts'
 
 /** `public`: no token; `loopback`: no token for a client on this machine; `token`: always one, but over the socket. */
 export type Access = 'public' | 'loopback' | 'token'
@@ -81,6 +83,23 @@ export function route<Params = undefined, Query = undefined, Body = undefined, R
       if (result === reply || reply.sent || reply.raw.headersSent) return reply
       return result === undefined ? reply.code(204).send() : result
     },
+  }
+}
+
+const wholes: Readonly<Record<string, string>> = {
+  body: 'the body',
+  querystring: 'the query',
+  params: 'the path',
+}
+
+/** What does not fit a route's schema is told in words: all of it, each with its member. */
+export function compileValidator({ schema, httpPart = '' }: { schema: z.ZodType; httpPart?: string }) {
+  return (given: unknown): { value: unknown } | { error: MusterError } => {
+    const result = schema.safeParse(given)
+    if (result.success) return { value: result.data }
+    const whole = wholes[httpPart] ?? 'the request'
+    const problems = result.error.issues.map((issue) => documentProblem(issue, given, whole))
+    return { error: new MusterError('request-invalid', `${problems.join('; ')}.`, { details: { problems } }) }
   }
 }
 

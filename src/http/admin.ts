@@ -6,7 +6,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import swagger from '@fastify/swagger'
 import fastify, { type FastifyInstance } from 'fastify'
-import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { jsonSchemaTransform, serializerCompiler } from 'fastify-type-provider-zod'
 import type { Config } from '../config/schema.ts'
 import { MusterError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -20,7 +20,7 @@ import { type ImageDeciders, imageRoutes } from './admin-images.ts'
 import { type MachineDeciders, machineRoutes } from './admin-machines.ts'
 import { createMetrics, type Metrics } from './admin-metrics.ts'
 import { type ProfileDeciders, profileRoutes } from './admin-profiles.ts'
-import { addRoutes, route } from './admin-route.ts'
+import { addRoutes, compileValidator, route } from './admin-route.ts'
 import { listenOnSocket } from './admin-socket.ts'
 import { type StatusDeciders, statusRoutes } from './admin-status.ts'
 import { type AdminToken, tokenReply } from './admin-token.ts'
@@ -144,7 +144,7 @@ async function createApp(options: {
   shareConnections(app.server, limits.connectionsMax)
   answerOneByOne(app.server)
   app.server.headersTimeout = limits.headersTimeoutMs
-  app.setValidatorCompiler(validatorCompiler)
+  app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(serializerCompiler)
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, log))
   app.setNotFoundHandler((request, reply) =>

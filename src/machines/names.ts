@@ -34,6 +34,11 @@ export function checkName(name: string, ownId: string): string {
 
 export const labelLimits = { count: 64, keyChars: 63, valueChars: 256 } as const
 
+export const labelNameRule = `at most ${labelLimits.keyChars} letters, digits and . _ / -, the first and the last a letter or digit`
+const labelName = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?$/
+export const isLabelName = (text: string): boolean =>
+  text.length <= labelLimits.keyChars && labelName.test(text)
+
 /** Keys as in Kubernetes (letters, digits, `._/-`); values any text without control characters. @throws request-invalid */
 export function checkLabels(labels: Labels): Labels {
   const entries = Object.entries(labels)
@@ -44,10 +49,10 @@ export function checkLabels(labels: Labels): Labels {
     )
   }
   for (const [key, value] of entries) {
-    if (key.length > labelLimits.keyChars || !/^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$/.test(key)) {
+    if (!isLabelName(key)) {
       throw new MusterError(
         'request-invalid',
-        `'${key.slice(0, 80)}' cannot be a label's name: expected at most ${labelLimits.keyChars} letters, digits and . _ / -`,
+        `'${key.slice(0, 80)}' cannot be a label's name: expected ${labelNameRule}`,
       )
     }
     if (value.length > labelLimits.valueChars || /[\x00-\x1f\x7f]/.test(value) || !value.isWellFormed()) {

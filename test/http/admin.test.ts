@@ -155,6 +155,20 @@ describe('machines', () => {
     })
     expect(patched).toMatchObject({ labels: { rack: '1', site: 'plant' } })
   })
+  test('say the rule of names and values of labels to whoever breaks it', async () => {
+    world.machines.set('m-a', aMachine('m-a'))
+    const label = (labels: object) =>
+      socketClient().call({ method: 'PATCH', path: '/machines/m-a', body: { labels } })
+    await expect(label({ 'bad key': '7' })).rejects.toMatchObject({
+      code: 'request-invalid',
+      message:
+        "labels.bad key: a label's name has at most 63 letters, digits and . _ / -, the first and the last a letter or digit.",
+    })
+    await expect(label({ note: 'x'.repeat(257) })).rejects.toThrow(
+      "a label's value has at most 256 characters",
+    )
+    await expect(label({ note: 7 })).rejects.toThrow('labels.note: expected text, found a number')
+  })
   test('refuse a change that says nothing, or something unknown', async () => {
     world.machines.set('m-a', aMachine('m-a'))
     for (const body of [{}, { enrolment: 'approved' }, { labels: { 'bad name': 'x' } }]) {
