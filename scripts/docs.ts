@@ -23,6 +23,8 @@ export function configurationDocument(): string {
     '  port: 80',
     '```',
     '',
+    'In a flag and the environment a list is written `a,b` or as JSON (`image.architectures=amd64,arm64`), and members by name are JSON.',
+    '',
     '| key | default | environment | what it is |',
     '|---|---|---|---|',
     ...rows,

@@ -5,6 +5,7 @@ import { openLayout } from '../oci/layout.ts'
 import { parseReference } from '../oci/reference.ts'
 import type { ImageName, ImageSource } from '../oci/source.ts'
 import type { Context } from './context.ts'
+import { printable } from './output.ts'
 
 /** A folder when there is one of that name, and otherwise a reference: `./os` can only be a folder. */
 export async function openSource(
@@ -20,6 +21,12 @@ export async function openSource(
       'layout-invalid',
       `There is no folder ${text}; 'skopeo copy … oci:<folder>' makes one.`,
     )
+  const [host = '', ...rest] = text.split('/')
+  // A folder that is not there, or mistyped, would end at a registry that nobody meant.
+  if (rest.length === 0 || !/[.:]|^localhost$/.test(host))
+    context
+      .output()
+      .note(`note: there is no folder ${printable(text)} here, so it is taken for an image of Docker Hub.\n`)
   const { registry, name, tag: named, digest } = parseReference(text)
   return {
     source: context.world.registry(context.loaded()).repository({ registry, name }),

@@ -10,7 +10,7 @@ import { addBuildImage } from './build-image.ts'
 import type { Context } from './context.ts'
 import { openSource } from './image-source.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
-import { bytes, print, table } from './output.ts'
+import { bytes, print, printable, table } from './output.ts'
 import { addPublisherOptions, openPublisher, type PublisherOptions } from './publisher.ts'
 import { addRemoveImage } from './remove-image.ts'
 import { addSignKernel, readCertificate } from './sign-kernel.ts'
@@ -37,7 +37,7 @@ export function addImages(program: Command, context: Context): void {
 
   const image = program
     .command('image')
-    .description('bring in an operating system, or withdraw one: publish, pull, remove')
+    .description('bring in an operating system, or withdraw one: build, sign, publish, pull, remove')
   const publishCommand = image
     .command('publish')
     .argument('<source>', 'an OCI layout folder (folder or folder:tag), or a registry reference')
@@ -84,7 +84,10 @@ export function addImages(program: Command, context: Context): void {
         throw new MusterError('blob-truncated', 'The pull ended early; the same command goes on from there.')
       const { manifests } = last
       print(context.output(), manifests, () =>
-        manifests.map(({ arch = '-', digest }) => `${arch.padEnd(5)}  ${digest}\n`).join(''),
+        [
+          ...manifests.map(({ arch = '-', digest }) => `${arch.padEnd(5)}  ${digest}\n`),
+          `pulled into the server's store; 'muster image publish ${printable(reference)} --as <image/version>' releases it.\n`,
+        ].join(''),
       )
       if (manifests.some((one) => one.arch === undefined))
         context

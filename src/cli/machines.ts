@@ -80,8 +80,11 @@ export function addMachines(program: Command, context: Context): void {
     .argument('<name>', 'its new node name: a-z, 0-9 and -')
     .description('give it another node name')
     .action(async (name: string, to: string) => {
-      const changed = await call<MachineView>('PATCH', name, undefined, { name: to })
-      print(
+      const found = await call<MachineView>('GET', name)
+      if (found.name === to)
+        return print(context.output(), found, () => `${found.id} is called ${to} already; nothing changed.`)
+      const changed = await call<MachineView>('PATCH', found.id, undefined, { name: to })
+      return print(
         context.output(),
         changed,
         () => `${changed.id} is now called ${changed.name}; it hears so at its next boot.`,

@@ -14,16 +14,27 @@ export function addRemoveImage(image: Command, context: Context): void {
     .option('--instead <version>', 'channels that name it name this version from now on')
   addPublisherOptions(remove).action(
     async (release: ReleaseName, options: PublisherOptions & { instead?: string }) => {
+      const instead = insteadOf(remove, release, options.instead)
       const { remember, ...publisher } = await openPublisher(context, options)
-      const done = await removeThere({ ...publisher, ...release, instead: options.instead })
+      const done = await removeThere({ ...publisher, ...release, instead })
       remember(done.targetsVersion)
       print(context.output(), done, () =>
         [
           ...done.removed.map((path) => `${path}  removed\n`),
-          ...done.channels.map((channel) => `channel ${channel} names ${options.instead}.\n`),
+          ...done.channels.map((channel) => `channel ${channel} names ${instead}.\n`),
           `no machine boots it from targets version ${done.targetsVersion} on; its bytes stay on the server's disk.\n`,
         ].join(''),
       )
     },
   )
+}
+
+/** A version, also where it is written with its image as everywhere else. */
+function insteadOf(command: Command, { image }: ReleaseName, given: string | undefined): string | undefined {
+  const version = given?.startsWith(`${image}/`) ? given.slice(image.length + 1) : given
+  if (version?.includes('/'))
+    command.error(
+      `error: --instead names a version of ${image}, as in 1.4.3, and not '${version.slice(0, 80)}'`,
+    )
+  return version
 }

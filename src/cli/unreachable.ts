@@ -1,5 +1,6 @@
 /** Why a server could not be asked, as a sentence with the way out: a person does not read OpenSSL. */
 import { MusterError } from '../errors.ts'
+import { isLoopbackHost } from '../http/admin-access.ts'
 import { systemReason } from '../system-error.ts'
 import type { ApiTarget } from './api-client.ts'
 
@@ -30,8 +31,11 @@ export function unreachable(target: ApiTarget, cause: unknown): MusterError {
   )
 }
 
-function urlSentence({ protocol, origin, host }: URL, code: string, cause: unknown): string {
+function urlSentence({ protocol, origin, host, hostname }: URL, code: string, cause: unknown): string {
   const secure = protocol === 'https:'
+  // Only there does the admin plane speak plain HTTP; from elsewhere the port is another plane's.
+  if (secure && notTls.test(code) && !isLoopbackHost(hostname))
+    return `What answers at ${origin} speaks plain HTTP, and an admin plane that can be reached from other machines speaks TLS. It may be the firmware plane of a Muster (port 8080 where nobody set it): the admin plane has a port of its own (admin.port, 9443), which 'muster status' on that machine shows.`
   if (secure && notTls.test(code))
     return `What answers at ${origin} speaks plain HTTP, as the admin plane does while it listens on loopback. On that machine (or through an SSH tunnel) say --url http://${host}; for https from elsewhere set admin.host there.`
   if (secure && unknownCertificate.test(code))

@@ -42,10 +42,12 @@ export function loadConfig(options: {
   const keys = configKeys()
   const tree: Tree = {}
   const sources = new Map<string, ConfigSource>(keys.map((key) => [key, 'default']))
-  const file = options.file ?? env['MUSTER_CONFIG'] ?? 'muster.yaml'
-  const mustExist = options.file !== undefined || env['MUSTER_CONFIG'] !== undefined
+  // Empty is what a unit file or a compose file makes of a variable that nobody set.
+  const named = options.file ?? (env['MUSTER_CONFIG'] || undefined)
+  const file = named ?? 'muster.yaml'
   const unknown: string[] = []
-  for (const [key, value] of flatten(readConfigFile(file, mustExist), keys)) assign(key, value, file)
+  for (const [key, value] of flatten(readConfigFile(file, named !== undefined), keys))
+    assign(key, value, file)
 
   const byVariable = new Map(keys.map((key) => [environmentName(key), key]))
   for (const [name, value] of Object.entries(env)) {
@@ -137,17 +139,23 @@ function unwrap(schema: z.ZodType): z.ZodType {
   return inner
 }
 
-/** Lists may be written `a,b` in the environment and in flags, and maps as JSON. */
+/** In the environment and in flags lists are written `a,b` or as JSON, and maps as JSON. */
 function fromText(key: string, value: unknown): unknown {
   if (typeof value !== 'string') return value
   const schema = unwrap(configMember(key))
-  if (schema instanceof z.ZodArray) return value.split(',').map((part) => part.trim())
-  if (!(schema instanceof z.ZodRecord)) return value
+  const isList = schema instanceof z.ZodArray
+  if (isList && !value.trimStart().startsWith('[')) return listOf(value)
+  if (!isList && !(schema instanceof z.ZodRecord)) return value
   try {
     return JSON.parse(value)
   } catch {
-    return value
+    // An IPv6 address may stand in brackets.
+    return isList ? listOf(value) : value
   }
+}
+
+function listOf(text: string): string[] {
+  return text.split(',').map((part) => part.trim())
 }
 
 function readConfigFile(file: string, named: boolean): Tree {

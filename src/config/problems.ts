@@ -84,8 +84,8 @@ function expectation(
       return 'true or false'
     case 'array':
       return schema.minItems === undefined
-        ? 'a list, or a,b'
-        : `a list of at least ${schema.minItems}, or a,b`
+        ? 'a list (in a flag and the environment a,b or JSON)'
+        : `a list of at least ${schema.minItems} (in a flag and the environment a,b or JSON)`
     case 'object':
       return `members by name (in a flag and the environment as JSON): ${about ?? ''}`
     case 'string':

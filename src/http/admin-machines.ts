@@ -1,11 +1,13 @@
 /** Machines as people see and decide about them. */
 import { z } from 'zod'
 import { MusterError } from '../errors.ts'
+import { normaliseMac } from '../machines/identifiers.ts'
 import { isLabelName, labelLimits, labelNameRule } from '../machines/names.ts'
 import { type BootView, boot } from './admin-boots.ts'
 import { page, pageQuery, toPage } from './admin-paging.ts'
 import { type AdminRoute, route } from './admin-route.ts'
 
+const isMac = (text: string) => normaliseMac(text) !== undefined
 const labelName = z.string().refine(isLabelName, `a label's name has ${labelNameRule}`)
 
 const labelValue = z
@@ -147,7 +149,7 @@ const claim = (what: string) =>
 const approval = z
   .strictObject({
     macs: z
-      .array(z.string().max(64))
+      .array(z.string().max(64).refine(isMac, 'this is no MAC address, which looks like 52:54:00:12:34:56'))
       .max(64)
       .optional()
       .describe('All its MAC addresses, as the person saw them: refused when it has others'),

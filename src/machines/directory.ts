@@ -226,7 +226,7 @@ export function createDirectory(options: {
       const merged: Record<string, string | null> = { ...machine.labels, ...changes }
       const kept = Object.entries(merged).filter((entry): entry is [string, string] => entry[1] !== null)
       const labels: Labels = checkLabels(Object.fromEntries(kept))
-      const message = `labels changed by ${by}: ${Object.keys(changes).join(', ')}`
+      const message = `labels changed by ${by}: ${changesText(changes)}`
       return change(
         machine,
         { labels: JSON.stringify(labels) },
@@ -236,6 +236,7 @@ export function createDirectory(options: {
     async rename(text, name, by) {
       const machine = await find(text)
       checkName(name, machine.id)
+      if (name === machine.name) return machine
       const message = `${machine.name} is now called ${name}, by ${by}`
       try {
         return await change(
@@ -255,6 +256,13 @@ export function createDirectory(options: {
       }
     },
   }
+}
+
+/** Values have no control characters (names.ts); long ones stand whole in the event's data. */
+function changesText(changes: Readonly<Record<string, string | null>>): string {
+  const one = ([name, value]: [string, string | null]) =>
+    value === null ? `${name} removed` : `${name}=${value.length > 64 ? `${value.slice(0, 64)}…` : value}`
+  return Object.entries(changes).map(one).join(', ')
 }
 
 const msOf = (time: string | undefined) => (time === undefined ? null : Date.parse(time))

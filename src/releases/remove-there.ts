@@ -6,9 +6,10 @@
  * what was under a path keeps other content from ever being published under it.
  */
 import { MusterError } from '../errors.ts'
+import { didYouMean } from '../nearest.ts'
 import { expiresIn } from '../signing/expiry.ts'
 import type { TargetEntry } from '../signing/repository.ts'
-import type { CatalogImage } from './catalog.ts'
+import type { Catalog, CatalogImage } from './catalog.ts'
 import { describeChannel, signNextTargets } from './publish.ts'
 import { readServer, type ServerAccess, upload } from './publish-there.ts'
 
@@ -42,7 +43,9 @@ export type Withdrawal = {
 export async function removeThere(options: RemoveThere): Promise<Removed> {
   const { server, signer, now, periods } = options
   const { catalog, current } = await readServer(options)
-  const withdrawal = describeWithdrawal(catalog.image(options.image), options)
+  const image = catalog.image(options.image)
+  if (image === undefined) throw unknownImage(options.image, catalog)
+  const withdrawal = describeWithdrawal(image, options)
   for (const document of withdrawal.documents) await upload(server.sink, document)
   const bytes = signNextTargets({
     current,
@@ -71,7 +74,8 @@ export function describeWithdrawal(
   const additions: Record<string, TargetEntry> = {}
   const documents: Uint8Array[] = []
   if (naming.length === 0) return { removals, additions, documents, channels }
-  if (instead === undefined || instead === version) throw named(request.image, version, channels)
+  if (instead === version) throw itself(request.image, version, image)
+  if (instead === undefined) throw named(request.image, version, channels)
   const next = releasesOf(image, request.image, instead)
   const releaseCounter = next[0]?.custom.releaseCounter ?? 0
   const manifests = Object.fromEntries(next.map(({ arch, manifest }) => [arch, manifest.digest]))
@@ -84,6 +88,24 @@ export function describeWithdrawal(
     if (document !== undefined) documents.push(document)
   }
   return { removals, additions, documents, channels }
+}
+
+function unknownImage(name: string, catalog: Catalog): MusterError {
+  const known = catalog.images().map((one) => one.name)
+  return new MusterError(
+    'target-not-found',
+    `No image is called '${name}'${didYouMean(name, known) || `; there is ${known.join(', ') || 'none'}.`}`,
+    { details: { image: name } },
+  )
+}
+
+function itself(name: string, version: string, image: CatalogImage | undefined): MusterError {
+  const others = [...new Set(image?.releases.map((one) => one.version))].filter((one) => one !== version)
+  return new MusterError(
+    'release-in-use',
+    `--instead names ${version}, the version that is to be removed: name another one of ${name}${others.length > 0 ? ` (${others.join(', ')})` : ', of which none is published'}.`,
+    { details: { image: name, version } },
+  )
 }
 
 function releasesOf(image: CatalogImage | undefined, name: string, version: string) {

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { describeError } from '../../src/cli/exit-code.ts'
+import { unreachable } from '../../src/cli/unreachable.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import { type errorCodes, MusterError } from '../../src/errors.ts'
 import { createFirmwarePlane } from '../../src/http/firmware.ts'
@@ -117,6 +118,15 @@ describe('reaching the server', () => {
     const ran = await muster(['machines', '--url', world.url])
     expect(ran).toMatchObject({ code: 1 })
     expect(ran.err).toContain('unauthorized')
+  })
+  test('says of plain HTTP elsewhere that it is another plane', async () => {
+    const sentence = (url: string) =>
+      unreachable(
+        { kind: 'url', url: new URL(url), token: undefined },
+        { code: 'ERR_SSL_WRONG_VERSION_NUMBER' },
+      ).message
+    expect(sentence('https://192.0.2.2:8080')).toMatch(/may be the firmware plane.*admin\.port, 9443/)
+    expect(sentence('https://[::1]:9443')).toContain('say --url http://[::1]:9443')
   })
   test('never sends the token in the clear over a network', async () => {
     const ran = await muster(['machines', '--url', 'http://192.0.2.1:9443', '--token', 'secret'])
@@ -343,6 +353,18 @@ describe('machines', () => {
     expect((await here('approve', 'rack-1')).out).toBe(
       "rack-1 is approved; it boots when it asks again.\n  Its product 'Box?[2J' was said first at 2026-06-01T08:00:00Z, and not at its first hello. If it is not its own: muster machine quarantine rack-1\n",
     )
+  })
+  test('are not said to be renamed to what they are called', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect((await here('machine', 'rename', 'rack-1', 'rack-1')).out).toContain('is called rack-1 already')
+    expect((await here('machine', 'rename', 'rack-1', 'rack-9')).out).toContain('is now called rack-9')
+  })
+  test('are approved by addresses that are addresses', async () => {
+    world.machines.set(rack1.id, rack1)
+    expect(await here('approve', 'rack-1', '--macs', 'banana')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('macs.0: this is no MAC address'),
+    })
   })
   test('take and lose labels', async () => {
     world.machines.set(rack1.id, rack1)

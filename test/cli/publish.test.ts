@@ -250,11 +250,27 @@ test('a layer that the folder does not have is what is said, and not the connect
   expect([ran.code, ran.err]).toEqual([1, expect.stringContaining('(blob-unavailable: ')])
 })
 
+test('a source that is no folder is said to be taken for Docker Hub, unless it names a registry', async () => {
+  const publish = (source: string) => here('image', 'publish', source, '--as', 'edge-os/1', '--arch', 'amd64')
+  for (const [source, note] of [
+    ['edge', true],
+    ['images/edge:2', true],
+    ['registry.example/os/edge:1', false],
+    ['localhost/edge', false],
+  ] as const)
+    expect((await publish(source)).err.includes(`there is no folder ${source} here`), source).toBe(note)
+})
+
 describe('muster image pull', () => {
   test('fills the store and releases nothing', async () => {
     const ran = await here('image', 'pull', 'registry.example/os/edge:1')
-    expect(ran).toMatchObject({ code: 0, out: expect.stringMatching(/^amd64 {2}sha256:[0-9a-f]{64}\n$/) })
-    expect(await site.blobs.size(ran.out.trim().split('  ')[1]!)).toBeGreaterThan(0)
+    expect(ran).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(
+        /^amd64 {2}sha256:[0-9a-f]{64}\npulled into .*publish registry\.example\/os\/edge:1 --as .*\n$/,
+      ),
+    })
+    expect(await site.blobs.size(/sha256:\S+/.exec(ran.out)![0])).toBeGreaterThan(0)
     expect(site.releases.catalog().images()).toEqual([])
   })
   test('of what says no architecture says so, and how to publish it; with --arch it is that one', async () => {
@@ -262,7 +278,7 @@ describe('muster image pull', () => {
     const silent = async () => (await resolveAll({})).map(({ arch: _, ...rest }) => rest)
     pulled = { ...pulled, resolveAll: silent, resolve: async () => (await silent())[0]! }
     const ran = await here('image', 'pull', 'registry.example/os/edge:1')
-    expect(ran.out).toMatch(/^- {6}sha256:[0-9a-f]{64}\n$/)
+    expect(ran.out).toMatch(/^- {6}sha256:[0-9a-f]{64}\npulled /)
     expect(ran.err).toMatch(/^note: .*publish it with --arch amd64 or --arch arm64/)
     const told = await here('image', 'pull', 'registry.example/os/edge:1', '--arch', 'arm64')
     expect(told).toMatchObject({ code: 0, err: '', out: expect.stringMatching(/^arm64 {2}sha256:/) })
@@ -429,7 +445,12 @@ describe('muster image remove', () => {
       code: 1,
       err: expect.stringContaining('--instead'),
     })
-    expect((await remove('edge-os/1.1.0', '--instead', '1.0.0')).out).toContain(
+    expect((await remove('edge-so/1.1.0')).err).toContain(
+      "No image is called 'edge-so'; did you mean 'edge-os'?",
+    )
+    expect((await remove('edge-os/1.1.0', '--instead', 'kiosk/1.0.0')).err).toContain('a version of edge-os')
+    // As it is written everywhere else.
+    expect((await remove('edge-os/1.1.0', '--instead', 'edge-os/1.0.0')).out).toContain(
       'channel stable names 1.0.0.\n',
     )
     expect(site.releases.catalog().resolve({ image: 'edge-os', arch: 'amd64' }).release.version).toBe('1.0.0')

@@ -58,6 +58,16 @@ describe('where a value comes from', () => {
     expect(
       loadConfig({ env: { MUSTER_IMAGE_ARCHITECTURES: 'amd64, arm64' } }).config.image.architectures,
     ).toEqual(['amd64', 'arm64'])
+    const flags = { 'image.architectures': '["arm64"]', 'dhcp.relays': ' ["198.51.100.1", "198.51.100.2"]' }
+    const { config } = loadConfig({ env: {}, flags })
+    expect([config.image.architectures, config.dhcp.relays]).toEqual([
+      ['arm64'],
+      ['198.51.100.1', '198.51.100.2'],
+    ])
+    const { problems } = problemsOf(() =>
+      loadConfig({ env: {}, flags: { 'dhcp.relays': '["198.51.100.1"' } }),
+    )
+    expect(problems.join()).toContain('dhcp.relays')
   })
 
   test('a flag of yes and no may be text', () => {
@@ -258,6 +268,10 @@ describe('a wrong configuration', () => {
     expect(problemsOf(() => loadConfig({ file: file('- 1\n- 2\n'), env: {} })).problems[0]).toContain(
       'not a list',
     )
+  })
+
+  test('an empty MUSTER_CONFIG is none, as where nobody set it', () => {
+    expect(loadConfig({ env: { MUSTER_CONFIG: '' } }).config.firmware.port).toBe(8080)
   })
 
   test('a key called __proto__ changes nothing', () => {

@@ -149,6 +149,20 @@ describe('finding, naming, labelling', () => {
       await expect(world.machines.find(text)).rejects.toMatchObject({ code: 'machine-not-found' })
   })
 
+  test('the event of a label says its value, and a name that stays makes none', async () => {
+    await using world = await createWorld()
+    const { machine } = await sayHello(world, helloOf(A))
+    await world.machines.label(machine.id, { rack: '7', note: 'x'.repeat(100) }, 'anna')
+    await world.machines.label(machine.id, { rack: null }, 'anna')
+    await world.machines.rename(machine.id, machine.name, 'anna')
+    const events = await world.machines.events({ machineId: machine.id })
+    const told = events.filter(({ kind }) => kind === 'labelled' || kind === 'renamed')
+    expect(told.map(({ message }) => message).sort()).toEqual([
+      'labels changed by anna: rack removed',
+      `labels changed by anna: rack=7, note=${'x'.repeat(64)}…`,
+    ])
+  })
+
   test('a node name is a DNS label and unique', async () => {
     await using world = await createWorld()
     const [a, b] = [await sayHello(world, helloOf(A)), await sayHello(world, helloOf(B))]

@@ -74,6 +74,10 @@ describe('a release that is removed', () => {
       code: 'release-in-use',
       message: expect.stringMatching(/channel stable names it.*--instead/),
     })
+    await expect(withdraw(site, '1.1', '1.1')).rejects.toMatchObject({
+      code: 'release-in-use',
+      message: expect.stringMatching(/the version that is to be removed.*\(1\.0\)/),
+    })
     expect(state(site)).toEqual(before)
     await publish(site, '1.2', { floor: 2 })
     await expect(withdraw(site, '1.2', '1.0')).rejects.toMatchObject({ code: 'release-below-floor' })
