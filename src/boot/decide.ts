@@ -1,7 +1,7 @@
 /**
  * What one boot gets now: looks the facts up, in this order, and lets boot/plan.ts compose them.
  *
- *     session ─▶ eligibility (machine, profile) ─▶ release (catalog, floor) ─▶ join files (cluster) ─▶ signed plan
+ *     session ─▶ eligibility (machine, profile) ─▶ release (catalog, floor, fit) ─▶ join files (cluster) ─▶ signed plan
  *                  │ wait: a person has to decide      │ wait: not here yet       │ wait: a label is missing
  *                  └ skip: nothing for this machine
  */
@@ -9,9 +9,10 @@ import { errorCodeOf, type MusterError } from '../errors.ts'
 import type { Machines } from '../machines/machines.ts'
 import type { Profile } from '../machines/profiles.ts'
 import type { Boot, Machine } from '../machines/records.ts'
+import { type Said, saidBy } from '../machines/why.ts'
 import { reportFile } from '../protocol/events.ts'
-import type { Arch } from '../protocol/identifiers.ts'
 import type { PlanFile, PlanReply } from '../protocol/plan.ts'
+import { checkMachine } from '../protocol/release-rules.ts'
 import type { Resolution } from '../releases/catalog.ts'
 import type { Releases } from '../releases/releases.ts'
 import type { Signer } from '../signing/keys.ts'
@@ -42,6 +43,9 @@ export type Ingredients = {
 /** A profile that boots through an agent, which not all do. */
 export type ImageProfile = Pick<Profile, 'cluster'> & { image: NonNullable<Profile['image']> }
 
+/** Of a machine whose boots are forgotten, what its agent is called is not known. */
+export type SaidOrNot = Omit<Said, 'agentVersion'> & { agentVersion: Said['agentVersion'] | undefined }
+
 /** Codes after which a machine waits, because a person or an upstream can mend them while it does. */
 const waitFor = new Set([
   'metadata-expired',
@@ -50,6 +54,8 @@ const waitFor = new Set([
   'channel-invalid',
   'release-below-floor',
   'release-incomplete',
+  // The agent would refuse it: a plan for it would only have the machine go round.
+  'policy-refused',
   'repository-not-found',
   'cluster-not-found',
   'cluster-invalid',
@@ -78,7 +84,7 @@ export function createPlanner(options: PlannerOptions) {
           `profile ${profile.name} boots unverified files from the firmware, not through an agent`,
         )
       }
-      const ingredients = await lookUp(machine, boot.arch, { ...profile, image: profile.image })
+      const ingredients = await lookUp(machine, saidBy(boot), { ...profile, image: profile.image })
       return await give({ machine, boot, profile, because, agentUrl, ingredients })
     } catch (error) {
       if (!waitFor.has(errorCodeOf(error))) throw error
@@ -89,7 +95,7 @@ export function createPlanner(options: PlannerOptions) {
   }
 
   /** The one place that says what a plan needs: agents get it signed, and `muster machine why` shows it. */
-  async function lookUp(machine: Machine, arch: Arch, profile: ImageProfile): Promise<Ingredients> {
+  async function lookUp(machine: Machine, said: SaidOrNot, profile: ImageProfile): Promise<Ingredients> {
     const { cluster, image } = profile
     return {
       metadata: await found(() => {
@@ -100,7 +106,8 @@ export function createPlanner(options: PlannerOptions) {
       release: await found(() => {
         const { resolve, trusted } = releases.catalog()
         const { channel, name, version } = image
-        const resolved = resolve({ image: name, arch, channel, version })
+        const resolved = resolve({ image: name, arch: said.arch, channel, version })
+        checkMachine(resolved.release, said)
         return { ...resolved, timestampVersion: trusted.versions.timestamp }
       }),
       join: await found(() => (cluster === undefined ? [] : options.joinFiles(cluster, machine))),

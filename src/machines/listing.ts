@@ -1,11 +1,13 @@
 /** What a list of many machines and their events says beside each, asked for all of them at once. */
+
+import type { Arch } from '../protocol/identifiers.ts'
 import type { Database } from '../store/database.ts'
 import type { Profile } from './profiles.ts'
-import type { Machine } from './records.ts'
-import { type EnrolmentPolicy, type Explanation, eligibilityOrError } from './why.ts'
+import type { Boot, Machine } from './records.ts'
+import { type EnrolmentPolicy, type Explanation, eligibilityOrError, type Said, saidBy } from './why.ts'
 
 /** As `why` says it; `conflictWith`: name (or, where it is forgotten, id) of the machine that its last boot is confused with. */
-export type Standing = { eligibility: Explanation['eligibility']; conflictWith?: string }
+export type Standing = Pick<Explanation, 'eligibility' | 'said'> & { conflictWith?: string }
 
 export type Listing = {
   /** By id, what each of these would boot now. */
@@ -58,6 +60,35 @@ export function createListing(options: {
     return held
   }
 
+  /** By id, what the last hello of each of these said. */
+  async function lastSaid(machines: readonly Machine[]): Promise<Map<string, Said>> {
+    if (machines.length === 0) return new Map()
+    const ids = machines.map(({ id }) => id)
+    const rows = await db
+      .selectFrom('boots')
+      .innerJoin(
+        (from) =>
+          from
+            .selectFrom('boots')
+            .select((row) => ['machineId as ofMachine', row.fn.max('openedAt').as('lastAt')])
+            .where('machineId', 'in', ids)
+            .groupBy('machineId')
+            .as('last'),
+        (join) =>
+          join.onRef('last.ofMachine', '=', 'boots.machineId').onRef('last.lastAt', '=', 'boots.openedAt'),
+      )
+      .select(['boots.machineId', 'boots.agentVersion', 'boots.arch', 'boots.hello'])
+      // Of two in one millisecond the one that `why` takes, by being written last.
+      .orderBy('boots.id', 'desc')
+      .execute()
+    return new Map(
+      rows.map(({ agentVersion, arch, hello, machineId }) => [
+        machineId,
+        saidBy({ agentVersion, arch: arch as Arch, hello: JSON.parse(hello) as Boot['hello'] }),
+      ]),
+    )
+  }
+
   /** The id of the other machine, by what the opening of this boot said. */
   async function otherOf(bootId: string): Promise<string | undefined> {
     const event = await db
@@ -79,13 +110,15 @@ export function createListing(options: {
     namesOf,
     async standings(machines) {
       const profiles = await listProfiles()
-      const held = await heldBoots(machines)
+      const [held, said] = [await heldBoots(machines), await lastSaid(machines)]
       const standings = new Map<string, Standing>()
       for (const machine of machines) {
         const bootId = held.get(machine.id)
         const boot = bootId === undefined ? undefined : ({ held: 'identity-conflict' } as const)
+        const saidLast = said.get(machine.id)
         standings.set(machine.id, {
           eligibility: eligibilityOrError(machine, boot, profiles, enrolment),
+          ...(saidLast === undefined ? {} : { said: saidLast }),
           ...(bootId === undefined ? {} : await conflictOf(bootId)),
         })
       }

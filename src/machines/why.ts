@@ -1,6 +1,6 @@
 /** Explains, from facts alone, what a machine would boot and how far its last boot can be trusted. */
 import { errorCodeOf } from '../errors.ts'
-import type { AgentOrigin } from '../protocol/identifiers.ts'
+import type { AgentOrigin, Arch } from '../protocol/identifiers.ts'
 import type { EnrolmentMode } from './enrolment.ts'
 import { matchProfile, type Profile, rankProfile } from './profiles.ts'
 import type { Boot, Machine } from './records.ts'
@@ -69,11 +69,20 @@ export function explainOrigin(origin: AgentOrigin): string {
   return originSentences[origin]
 }
 
+/** What a hello said that a release may ask for. */
+export type Said = { arch: Arch; hardwareIds: readonly string[]; agentVersion: string }
+
+export function saidBy({ agentVersion, arch, hello }: Pick<Boot, 'agentVersion' | 'arch' | 'hello'>): Said {
+  return { arch, hardwareIds: hello.hardwareIds, agentVersion }
+}
+
 export type Explanation = {
   machine: { id: string; name: string; enrolment: string; trust: string }
   eligibility: Eligibility | { status: 'error'; code: string; reason: string }
   /** All profiles, the most specific first: what held and what did not. */
   profiles: { name: string; matches: boolean; measure: number; unverified?: true; sentences: string[] }[]
+  /** In the hello of its last boot, where there is one. */
+  said?: Said
   /** Present when the machine has booted. */
   lastBoot?: { id: string; outcome?: string; agentOrigin: AgentOrigin; trust: string; because: string[] }
 }
@@ -104,6 +113,7 @@ export function explain(
     ...(lastBoot === undefined
       ? {}
       : {
+          said: saidBy(lastBoot),
           lastBoot: {
             id: lastBoot.id,
             ...(lastBoot.outcome === undefined ? {} : { outcome: lastBoot.outcome }),

@@ -114,13 +114,15 @@ export function checkManifest(
 }
 
 /**
- * The release is made for this machine. An empty `hardwareIds` in the release means any hardware.
+ * The release is made for this machine. An empty `hardwareIds` in the release means any hardware. The agent judges by this
+ * before it fetches, and the server before it makes a plan, so that none promises what the other refuses.
  *
+ * @param machine `agentVersion` undefined: not known yet, and not judged
  * @throws policy-refused, naming what differs
  */
 export function checkMachine(
   release: Release,
-  machine: { arch: Arch; hardwareIds: readonly string[]; agentVersion: string },
+  machine: { arch: Arch; hardwareIds: readonly string[]; agentVersion: string | undefined },
 ): void {
   const { custom, path } = release
   // An agent that is started like an operating system would bring a policy of its own, and this one's would end with it.
@@ -131,10 +133,19 @@ export function checkMachine(
   const wanted = custom.hardwareIds
   if (wanted.length > 0 && !wanted.some((id) => machine.hardwareIds.includes(id))) {
     const own = machine.hardwareIds.join(', ') || 'nothing known'
-    throw refused(path, `it is for ${wanted.join(', ')}, this machine is ${own}`)
+    throw refused(
+      path,
+      `it is for the hardware ${wanted.join(', ')}, this machine is ${own}`,
+      'Choose another image by its profile, or publish a version for this hardware (--hardware-id)',
+    )
   }
-  if (compareVersions(machine.agentVersion, custom.minAgent) < 0) {
-    throw refused(path, `it needs agent ${custom.minAgent} or newer, this one is ${machine.agentVersion}`)
+  const { agentVersion } = machine
+  if (agentVersion !== undefined && compareVersions(agentVersion, custom.minAgent) < 0) {
+    throw refused(
+      path,
+      `it needs agent ${custom.minAgent} or newer, this one is ${agentVersion}`,
+      'Start it with a newer agent, or choose another image by its profile',
+    )
   }
 }
 
@@ -207,8 +218,8 @@ function mismatch(path: string, reason: string): MusterError {
   )
 }
 
-function refused(path: string, reason: string): MusterError {
-  return new MusterError('policy-refused', `${path} is not for this machine: ${reason}.`, {
+function refused(path: string, reason: string, wayOut = 'Choose another image by its profile'): MusterError {
+  return new MusterError('policy-refused', `${path} is not for this machine: ${reason}. ${wayOut}.`, {
     details: { path },
   })
 }

@@ -1,11 +1,18 @@
 /** What a machine would boot now, looked up as a plan looks it up (boot/decide.ts), so that both always say the same. */
-import { type Ingredient, type Ingredients, missingFrom, type Planner } from '../boot/decide.ts'
+import {
+  type Ingredient,
+  type Ingredients,
+  missingFrom,
+  type Planner,
+  type SaidOrNot,
+} from '../boot/decide.ts'
 import type { MachineView, WhyView } from '../http/admin-machines.ts'
 import type { MachineQuery } from '../machines/directory.ts'
 import type { Standing } from '../machines/listing.ts'
 import type { Machines } from '../machines/machines.ts'
+import type { Profile } from '../machines/profiles.ts'
 import type { Machine } from '../machines/records.ts'
-import type { Eligibility, Explanation } from '../machines/why.ts'
+import type { Explanation, Said } from '../machines/why.ts'
 
 type Facts = {
   machines: Pick<Machines, 'find' | 'list' | 'standings' | 'why'>
@@ -14,11 +21,11 @@ type Facts = {
 
 /** @throws machine-not-found, machine-ambiguous */
 export async function whyOf(facts: Facts, text: string): Promise<WhyView> {
-  const { eligibility, lastBoot, ...rest } = await facts.machines.why(text)
+  const { eligibility, lastBoot, said, ...rest } = await facts.machines.why(text)
   const view = { ...rest, ...(lastBoot === undefined ? {} : { lastBoot }) }
   if (eligibility.status !== 'boot') return { ...view, eligibility }
   const { because, profile } = eligibility
-  const ingredients = await ingredientsOf(facts, rest.machine.id, eligibility)
+  const ingredients = await ingredientsOf(facts, rest.machine.id, { profile, said })
   if (ingredients === undefined)
     return { ...view, eligibility: { status: 'boot', profile: profile.name, because } }
   const missing = missingFrom(ingredients)
@@ -36,9 +43,9 @@ export async function whyOf(facts: Facts, text: string): Promise<WhyView> {
 /** What it waits for, and what it boots without any check, is said wherever somebody looks at it, not only where they ask why. */
 export async function viewOf(facts: Facts, text: string): Promise<MachineView> {
   const machine = await facts.machines.find(text)
-  const { eligibility, profiles } = await facts.machines.why(machine.id)
+  const { eligibility, profiles, said } = await facts.machines.why(machine.id)
   const given = profiles.find(({ matches }) => matches)
-  const waits = await waitsFor(facts, machine.id, eligibility)
+  const waits = await waitsFor(facts, machine.id, { eligibility, said })
   return {
     ...machine,
     ...(waits === undefined ? {} : { waits }),
@@ -50,12 +57,12 @@ export async function viewOf(facts: Facts, text: string): Promise<MachineView> {
 export async function listOf(facts: Facts, query: MachineQuery): Promise<MachineView[]> {
   const machines = await facts.machines.list(query)
   const standings = await facts.machines.standings(machines)
-  // What machines of one profile and architecture would boot is the same; only the files of a cluster are each machine's own.
+  // What machines of one profile that say the same would boot is the same; only the files of a cluster are each machine's own.
   const shared = new Map<string, Promise<Ingredients>>()
-  const lookUp: Planner['lookUp'] = (machine, arch, profile) => {
-    if (profile.cluster !== undefined) return facts.planner.lookUp(machine, arch, profile)
-    const key = JSON.stringify([arch, profile.image])
-    const known = shared.get(key) ?? facts.planner.lookUp(machine, arch, profile)
+  const lookUp: Planner['lookUp'] = (machine, said, profile) => {
+    if (profile.cluster !== undefined) return facts.planner.lookUp(machine, said, profile)
+    const key = JSON.stringify([said.arch, said.agentVersion, said.hardwareIds, profile.image])
+    const known = shared.get(key) ?? facts.planner.lookUp(machine, said, profile)
     shared.set(key, known)
     return known
   }
@@ -84,7 +91,9 @@ async function waitsInWords(
   }
   const { profile } = eligibility
   if (profile.image === undefined) return undefined
-  const missing = missingFrom(await lookUp(machine, machine.arch, { ...profile, image: profile.image }))
+  const missing = missingFrom(
+    await lookUp(machine, saidOf(machine, standing.said), { ...profile, image: profile.image }),
+  )
   return missing === undefined ? undefined : inWords(missing.code)
 }
 
@@ -93,11 +102,11 @@ const inWords = (code: string) => code.replaceAll('-', ' ')
 async function waitsFor(
   facts: Facts,
   id: string,
-  eligibility: Explanation['eligibility'],
+  { eligibility, said }: { eligibility: Explanation['eligibility']; said: Said | undefined },
 ): Promise<string | undefined> {
   if (eligibility.status === 'skip') return undefined
   if (eligibility.status !== 'boot') return eligibility.reason
-  const ingredients = await ingredientsOf(facts, id, eligibility)
+  const ingredients = await ingredientsOf(facts, id, { profile: eligibility.profile, said })
   return ingredients === undefined ? undefined : missingFrom(ingredients)?.message
 }
 
@@ -105,11 +114,15 @@ async function waitsFor(
 async function ingredientsOf(
   { machines, planner }: Facts,
   id: string,
-  { profile }: Extract<Eligibility, { status: 'boot' }>,
+  { profile, said }: { profile: Profile; said: Said | undefined },
 ): Promise<Ingredients | undefined> {
   if (profile.image === undefined) return undefined
   const machine = await machines.find(id)
-  return planner.lookUp(machine, machine.arch, { ...profile, image: profile.image })
+  return planner.lookUp(machine, saidOf(machine, said), { ...profile, image: profile.image })
+}
+
+function saidOf({ arch, hardware }: Machine, said: Said | undefined): SaidOrNot {
+  return said ?? { arch, hardwareIds: hardware.hardwareIds, agentVersion: undefined }
 }
 
 function releaseView(release: Ingredients['release']): NonNullable<WhyView['release']> {

@@ -5,7 +5,8 @@ import { createSigner, generatePrivateKey } from '../../src/signing/keys.ts'
 /** One state of the releases: what its channel names, and the version of its timestamp. */
 function catalog(version: string, timestamp: number) {
   const target = { path: `edge/${version}/amd64`, sha256: `${timestamp}`.repeat(64) }
-  return { resolve: () => ({ target, floor: 0, because: [] }), trusted: { versions: { timestamp } } }
+  const release = { arch: 'amd64', custom: { kind: 'artifact', hardwareIds: [], minAgent: '0.0.0' } }
+  return { resolve: () => ({ target, release, floor: 0, because: [] }), trusted: { versions: { timestamp } } }
 }
 
 test('a plan names the release and the timestamp of one state, also when a newer one comes in meanwhile', async () => {
@@ -15,6 +16,8 @@ test('a plan names the release and the timestamp of one state, also when a newer
     nonce: 'ab'.repeat(32),
     helloDigest: 'cd'.repeat(32),
     arch: 'amd64',
+    agentVersion: '0.1.0',
+    hello: { hardwareIds: [] },
   }
   const profile = { name: 'rack', image: { name: 'edge', channel: 'stable' }, cluster: 'c', arguments: [] }
   const options = {

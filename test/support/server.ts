@@ -106,10 +106,11 @@ export async function writeTinyLayout(path: string, image: TinyImage, arch: Arch
 export async function publishTiny(
   server: TestServer,
   name: string,
-  options: { image?: TinyImage; floor?: number } = {},
+  options: { image?: TinyImage; floor?: number; minAgent?: string; hardwareIds?: string[] } = {},
 ): Promise<TinyImage> {
   const [image = '', version = ''] = name.split('/')
-  const content = options.image ?? tinyImage(name)
+  const { image: own, ...rest } = options
+  const content = own ?? tinyImage(name)
   const folder = await mkdtemp(join(tmpdir(), 'muster-layout-'))
   try {
     const source = await openLayout({ path: await writeTinyLayout(folder, content) })
@@ -118,7 +119,7 @@ export async function publishTiny(
       name: { tag: '1' },
       image,
       version,
-      floor: options.floor,
+      ...rest,
     })
   } finally {
     await rm(folder, { recursive: true, force: true })
