@@ -25,6 +25,7 @@ export function addRemoveImage(image: Command, context: Context): void {
           `no machine boots it from targets version ${done.targetsVersion} on; its bytes stay on the server's disk.\n`,
         ].join(''),
       )
+      for (const notice of done.notices) context.output().note(`note: ${notice}\n`)
     },
   )
 }

@@ -115,7 +115,7 @@ export async function setChannel(publisher: Publisher, request: ChannelRequest):
   return {
     releases: releases.map(({ path, manifest }) => ({ path, digest: manifest.digest })),
     targetsVersion: after.trusted.versions.targets,
-    notices: [],
+    notices: additions.notices,
     changed: changedBy(additions.targets),
   }
 }

@@ -98,6 +98,7 @@ export function describeRelease(
     return { targets, document: undefined, notices }
   }
   const named = describeChannel({ ...channel, version, releaseCounter, manifests }, image)
+  notices.push(...named.notices)
   return { targets: { ...targets, ...named.targets }, document: named.document, notices }
 }
 
@@ -109,7 +110,7 @@ export function describeChannel(
     manifests: Partial<Record<Arch, string>>
   },
   image: CatalogImage | undefined,
-): { targets: Record<string, TargetEntry>; document: Uint8Array | undefined } {
+): Additions {
   const before = image?.channels.find((one) => one.channel === change.channel)
   // A new channel starts at the image's floor, so that it is no way around it.
   const floor = change.floor ?? before?.minReleaseCounter ?? (image === undefined ? 0 : floorOf(image))
@@ -124,12 +125,31 @@ export function describeChannel(
   }
   const bytes = Buffer.from(`${JSON.stringify(document)}\n`)
   const sha256 = createHash('sha256').update(bytes).digest('hex')
-  if (before?.target.sha256 === sha256) return { targets: {}, document: undefined }
+  if (before?.target.sha256 === sha256) return { targets: {}, document: undefined, notices: [] }
   const path = channelPath(change.image, change.channel)
   return {
     targets: { [path]: entry(`sha256:${sha256}`, bytes.length, { kind: 'channel' }) },
     document: bytes,
+    notices: lostArchitectures(before, change),
   }
+}
+
+/** What the channel named until now, and for which its new version has nothing: those machines wait, and nobody meant that. */
+function lostArchitectures(
+  before: ChannelDocument | undefined,
+  {
+    channel,
+    image,
+    manifests,
+    version,
+  }: Pick<ChannelDocument, 'channel' | 'image' | 'manifests' | 'version'>,
+): string[] {
+  if (before === undefined || before.version === version) return []
+  const archs = (Object.keys(before.manifests) as Arch[]).filter((arch) => manifests[arch] === undefined)
+  return archs.map(
+    (arch) =>
+      `${channel} had ${arch} (${before.version}); from now on it names none for ${arch}: those machines wait until ${image}/${version} is published for ${arch} too.`,
+  )
 }
 
 /** targets.json N+1 with `additions` over the current entries and without `removals`. Pure; sign it where the key is. */

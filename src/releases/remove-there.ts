@@ -27,6 +27,8 @@ export type Removed = {
   channels: string[]
   /** Version of targets.json that no longer has it. */
   targetsVersion: number
+  /** What the publisher should know, in sentences. */
+  notices: string[]
 }
 
 export type Withdrawal = {
@@ -34,6 +36,7 @@ export type Withdrawal = {
   additions: Record<string, TargetEntry>
   documents: Uint8Array[]
   channels: string[]
+  notices: string[]
 }
 
 /**
@@ -58,6 +61,7 @@ export async function removeThere(options: RemoveThere): Promise<Removed> {
   return {
     removed: withdrawal.removals,
     channels: withdrawal.channels,
+    notices: withdrawal.notices,
     targetsVersion: current.version + 1,
   }
 }
@@ -73,7 +77,8 @@ export function describeWithdrawal(
   const channels = naming.map(({ channel }) => channel)
   const additions: Record<string, TargetEntry> = {}
   const documents: Uint8Array[] = []
-  if (naming.length === 0) return { removals, additions, documents, channels }
+  const notices: string[] = []
+  if (naming.length === 0) return { removals, additions, documents, channels, notices }
   if (instead === version) throw itself(request.image, version, image)
   if (instead === undefined) throw named(request.image, version, channels)
   const next = releasesOf(image, request.image, instead)
@@ -83,11 +88,12 @@ export function describeWithdrawal(
     if (releaseCounter < floor)
       throw belowFloor(`${request.image}/${instead}`, releaseCounter, channel, floor)
     const change = { image: request.image, channel, version: instead, releaseCounter, manifests }
-    const { document, targets } = describeChannel(change, image)
+    const { document, notices: more, targets } = describeChannel(change, image)
     Object.assign(additions, targets)
+    notices.push(...more)
     if (document !== undefined) documents.push(document)
   }
-  return { removals, additions, documents, channels }
+  return { removals, additions, documents, channels, notices }
 }
 
 function unknownImage(name: string, catalog: Catalog): MusterError {

@@ -101,6 +101,26 @@ describe('publishing an image', () => {
     expect(Object.keys(stable()?.manifests ?? {})).toEqual(['amd64', 'arm64'])
   })
 
+  it('of one architecture says which one a channel no longer has, and not where none is lost', async () => {
+    const lost = /^stable had arm64 \(1\.0\); from now on it names none for arm64/
+    const both = await publish(site, '1.0', { source: image('1.0', { archs: ['amd64', 'arm64'] }) })
+    expect(both.notices.filter((one) => lost.test(one))).toEqual([])
+    const one = await publish(site, '1.1')
+    expect(one.notices.filter((one) => lost.test(one))).toHaveLength(1)
+    const other = await publish(site, '1.1', { source: image('1.1', { archs: ['arm64'] }) })
+    expect(other.notices.filter((one) => one.includes('names none'))).toEqual([])
+
+    // In the order of docs/images.md nobody is without a release at any time.
+    const first = await publish(site, '1.2', { channel: null })
+    const second = await publish(site, '1.2', { source: image('1.2', { archs: ['arm64'] }) })
+    expect([...first.notices, ...second.notices].filter((one) => one.includes('names none'))).toEqual([])
+    expect(Object.keys(stable()?.manifests ?? {})).toEqual(['amd64', 'arm64'])
+
+    await publish(site, '1.3', { channel: null })
+    const back = await site.releases.setChannel({ image: 'edge', channel: 'stable', version: '1.3' })
+    expect(back.notices.join()).toContain('stable had arm64 (1.2)')
+  })
+
   it('is found by machines under the consistent-snapshot name, and by no other', async () => {
     await publish(site, '1.0')
     const { target } = site.releases.catalog().resolve({ image: 'edge', arch: 'amd64' })

@@ -34,6 +34,7 @@ describe('a release that is removed', () => {
       removed: ['edge/1.0/amd64'],
       channels: [],
       targetsVersion: 4,
+      notices: [],
     })
     const { data } = site
     for (const again of [false, true]) {
