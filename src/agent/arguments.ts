@@ -1,5 +1,6 @@
 /** Kernel arguments: which a plan may add, and the one line that the kernel gets. Pure. */
 import { MusterError } from '../errors.ts'
+import { commandLineProblem, splitWords } from '../protocol/command-line.ts'
 import { argumentProblem } from '../protocol/plan.ts'
 import { printable } from './text.ts'
 
@@ -38,9 +39,9 @@ function matches(argument: string, name: string, pattern: string): boolean {
  */
 export function commandLine(signed: string, args: readonly string[], maxBytes: number): string {
   const text = signed.trim()
-  if (!/^[\x20-\x7e]*$/.test(text)) throw refused(text, 'the signed command line must be one line of ASCII')
-  const { words, quoteOpen } = splitWords(text)
-  if (quoteOpen) throw refused(text, 'the signed command line has a quote that is never closed')
+  const problem = commandLineProblem(text)
+  if (problem !== undefined) throw refused(text, problem)
+  const { words } = splitWords(text)
   // The kernel takes the quotes off first (lib/cmdline.c, next_arg).
   const end = words.findIndex((word) => word === '--' || word === '"--"')
   const split = end < 0 ? words.length : end
@@ -48,22 +49,6 @@ export function commandLine(signed: string, args: readonly string[], maxBytes: n
   if (line.length > maxBytes)
     throw refused(line, `the whole command line has ${line.length} bytes, and the kernel takes ${maxBytes}`)
   return line
-}
-
-/** As the kernel does: a quote protects spaces up to the next one (lib/cmdline.c, next_arg). */
-function splitWords(text: string): { words: string[]; quoteOpen: boolean } {
-  const words: string[] = []
-  let word = ''
-  let quoteOpen = false
-  for (const character of text) {
-    if (character === '"') quoteOpen = !quoteOpen
-    if (character === ' ' && !quoteOpen) {
-      if (word !== '') words.push(word)
-      word = ''
-    } else word += character
-  }
-  if (word !== '') words.push(word)
-  return { words, quoteOpen }
 }
 
 function refused(argument: string, reason: string): MusterError {

@@ -8,6 +8,7 @@ import { publishThere } from '../releases/publish-there.ts'
 import { agentVersion, anArch, channelName, type ReleaseName, releaseName, wholeNumber } from './arguments.ts'
 import { addBuildImage } from './build-image.ts'
 import type { Context } from './context.ts'
+import { checkContent } from './image-content.ts'
 import { openSource } from './image-source.ts'
 import { checkKernelSignatures } from './kernel-signatures.ts'
 import { bytes, print, printable, table } from './output.ts'
@@ -24,6 +25,8 @@ type PublishOptions = PublisherOptions & {
   counter?: number
   minAgent?: string
   secureBoot?: string
+  anyKernel?: boolean
+  newImage?: boolean
 }
 
 export function addImages(program: Command, context: Context): void {
@@ -57,6 +60,8 @@ export function addImages(program: Command, context: Context): void {
       '--secure-boot <certificate>',
       'refuse a kernel that this Secure Boot certificate (PEM) did not sign: its machines would not start it',
     )
+    .option('--new-image', "a new image, although its name is nearly another's")
+    .option('--any-kernel', 'also a kernel that does not look like one that kexec takes')
     .option('--min-agent <version>', 'oldest agent that can boot it', agentVersion)
   addPublisherOptions(publishCommand).action((source: string, options: PublishOptions) =>
     publish(context, source, options),
@@ -102,6 +107,7 @@ async function publish(context: Context, source: string, options: PublishOptions
   const { image, version } = options.as
   const { remember, ...publisher } = await openPublisher(context, options)
   const opened = await openSource(context, source)
+  await checkContent({ ...opened, arch: options.arch }, { anyKernel: options.anyKernel === true })
   if (options.secureBoot !== undefined)
     await checkKernelSignatures({ ...opened, arch: options.arch }, readCertificate(options.secureBoot))
   const progress = createProgressLine(context)
@@ -116,6 +122,7 @@ async function publish(context: Context, source: string, options: PublishOptions
     releaseCounter: options.counter,
     hardwareIds: options.hardwareId,
     minAgent: options.minAgent,
+    newImage: options.newImage,
     onProgress: progress.show,
     signal: context.world.signal,
   })

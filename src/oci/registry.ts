@@ -115,7 +115,7 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
       return kindOf(mediaType) === undefined ? { bytes } : { bytes, mediaType }
     }
 
-    const blob: ImageSource['blob'] = (descriptor, { offset = 0, signal } = {}) =>
+    const blob: ImageSource['blob'] = (descriptor, { firstBytes, offset = 0, signal } = {}) =>
       readBlob({
         descriptor,
         offset,
@@ -125,9 +125,10 @@ export function createRegistryClient(options: RegistryOptions): RegistryClient {
         backoff: (failures) => sender.backoff(failures, signal),
         async open(start) {
           const headers: Record<string, string> = { 'accept-encoding': 'identity' }
-          if (start > 0) headers['range'] = `bytes=${start}-`
+          const end = firstBytes === undefined || firstBytes >= descriptor.size ? '' : firstBytes - 1
+          if (start > 0 || end !== '') headers['range'] = `bytes=${start}-${end}`
           const reply = await call(target, { path: `blobs/${descriptor.digest}`, headers, signal })
-          if (reply.status === 200 || (reply.status === 206 && start > 0)) return reply
+          if (reply.status === 200 || (reply.status === 206 && 'range' in headers)) return reply
           throw refusal(reply, target, `the blob ${descriptor.digest}`)
         },
       })

@@ -42,10 +42,13 @@ export type ImageSource = {
   resolveAll(name: ImageName, options?: { signal?: AbortSignal }): Promise<ResolvedManifest[]>
   /**
    * The bytes from `offset` on, never more than `descriptor.size` in all. Read from 0 their digest is checked at the end;
-   * read from further on only whoever has the beginning can check it.
+   * read from further on only whoever has the beginning can check it. Who stops reading after `firstBytes` says so, that no more be sent.
    * @throws blob-digest, blob-too-long, blob-truncated, blob-unavailable
    */
-  blob(descriptor: Descriptor, options?: { offset?: number; signal?: AbortSignal }): AsyncIterable<Uint8Array>
+  blob(
+    descriptor: Descriptor,
+    options?: { offset?: number; firstBytes?: number; signal?: AbortSignal },
+  ): AsyncIterable<Uint8Array>
 }
 
 /** Fetches a manifest or index and checks its digest where it was named by one. `mediaType`: what the carrier said. */

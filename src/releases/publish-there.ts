@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { MusterError } from '../errors.ts'
+import { editDistance, nearest } from '../nearest.ts'
 import { type BlobSink, type PullProgress, pullInto } from '../oci/pull.ts'
 import { releasePath } from '../protocol/release-rules.ts'
 import { type ExpiryPeriods, expiresIn } from '../signing/expiry.ts'
@@ -52,6 +53,8 @@ export type ServerAccess = {
 
 export type PublishThere = ServerAccess &
   Omit<PublishRequest, 'onProgress'> & {
+    /** That there is no image of that name yet, although there is one of nearly the same, is meant. */
+    newImage?: boolean | undefined
     onProgress?: (progress: PullProgress) => void
     signal?: AbortSignal
   }
@@ -60,12 +63,15 @@ export type PublishThere = ServerAccess &
  * The same content again changes nothing, so a publication that was interrupted is simply repeated.
  *
  * @throws MusterError metadata-* when what the server shows does not verify or is older than `leastTargetsVersion`, `key-invalid` when root does not name this key for
- *   targets, `release-exists`, what the source throws, and what the server answers
+ *   targets, `request-invalid` for an image name that is a slip of another's, `release-exists`, what the source throws, and what the server answers
  */
 export async function publishThere(options: PublishThere): Promise<Published> {
   const { server, source, image, version, signer, signal, onProgress } = options
   const { catalog, current } = await readServer(options)
+  if (options.newImage !== true) checkImageName(image, catalog)
   const resolved = await resolveManifests(options)
+  // First what refuses it: an upload takes long.
+  const additions = additionsOf(options, resolved, catalog)
   await pullInto({
     source,
     manifests: resolved,
@@ -73,7 +79,6 @@ export async function publishThere(options: PublishThere): Promise<Published> {
     ...(onProgress === undefined ? {} : { onProgress }),
     ...(signal === undefined ? {} : { signal }),
   })
-  const additions = additionsOf(options, resolved, catalog)
   const published = {
     releases: resolved.map(({ arch, descriptor }) => ({
       path: releasePath({ image, version, arch }),
@@ -93,6 +98,29 @@ export async function publishThere(options: PublishThere): Promise<Published> {
   await server.acceptTargets(bytes)
   // What was signed, not what a server says of it: the publisher's memory is its only guard against that server.
   return { ...published, targetsVersion: current.version + 1 }
+}
+
+/** An image can never be taken back whole (its channel holds a floor), so a slip is asked about before it is one. */
+function checkImageName(image: string, catalog: Catalog): void {
+  const names = catalog.images().map(({ name }) => name)
+  if (names.includes(image)) return
+  const meant = nearest(
+    image,
+    names.filter((name) => isSlip(image, name)),
+  )
+  if (meant === undefined) return
+  throw new MusterError(
+    'request-invalid',
+    `No image is called '${image}' yet, and there is '${meant}': did you mean that (--as ${meant}/…)? If '${image}' is to be another image, say so with --new-image.`,
+    { details: { image, meant } },
+  )
+}
+
+/** Nearer than "did you mean" goes, because that only suggests. Names that differ in their numbers are a family: debian-12, debian-13. */
+function isSlip(image: string, known: string): boolean {
+  const words = (name: string) => name.replaceAll(/\d+/g, '0')
+  if (words(image) === words(known)) return false
+  return editDistance(image, known) <= (known.length >= 8 ? 2 : 1)
 }
 
 /**

@@ -18,6 +18,7 @@ import { periodsOf } from '../../src/signing/expiry.ts'
 import { generatePrivateKey, loadKeyFile, type Signer } from '../../src/signing/keys.ts'
 import { smallPe } from '../builder/pe-simulator.ts'
 import { digestOf, image, openSite, removeSite, type Site } from '../releases/world.ts'
+import { asKernel } from '../support/kernel-bytes.ts'
 import { type SecureBootKey, secureBootKey } from '../support/secure-boot-keys.ts'
 import { muster, type Ran } from './command-line.ts'
 
@@ -63,7 +64,11 @@ async function layout(
 ): Promise<string> {
   const path = join(site.data, name)
   const fill = (what: string) => Buffer.alloc(2_000_000, `${what} ${content} `)
-  const [kernel, initrd, config] = [signedKernel ?? fill('kernel'), fill('initrd'), Buffer.from('{}')]
+  const [kernel, initrd, config] = [
+    signedKernel ?? asKernel(fill('kernel')),
+    fill('initrd'),
+    Buffer.from('{}'),
+  ]
   const describe = (bytes: Uint8Array, mediaType: string) => ({
     mediaType,
     digest: digestOf(bytes),
@@ -162,7 +167,7 @@ describe('muster image publish', () => {
   })
   test('goes on with an upload that broke off', async () => {
     const path = await layout('os', 'one')
-    const kernel = Buffer.alloc(2_000_000, 'kernel one ')
+    const kernel = asKernel(Buffer.alloc(2_000_000, 'kernel one '))
     const blob = { digest: digestOf(kernel), size: kernel.length }
     await expect(site.blobs.write(blob, [kernel.subarray(0, 1_500_000)] as never)).rejects.toMatchObject({
       code: 'blob-truncated',
@@ -231,6 +236,38 @@ describe('muster image publish', () => {
       '/nowhere/root.json',
     )
     expect(ran.err).toContain('--root')
+  })
+  test('refuses a file that is no kernel, before anything is sent, and takes it with --any-kernel', async () => {
+    const path = await layout('os', 'one', Buffer.from('#!/bin/sh\n'))
+    const ran = await here('image', 'publish', path, '--as', 'edge-os/1.0.0')
+    expect([ran.code, ran.err]).toEqual([1, expect.stringMatching(/it is text.*--any-kernel.*kexec-failed/s)])
+    expect((await here('image', 'publish', path, '--as', 'edge-os/1.0.0', '--any-kernel')).code).toBe(0)
+  })
+  test('asks whether a name that is nearly another image is meant', async () => {
+    const publish = async (name: string, ...more: string[]) =>
+      here('image', 'publish', await layout('os', 'one'), '--as', name, ...more)
+    expect((await publish('edge-os/1.0.0')).code).toBe(0)
+    expect((await publish('egde-os/1.0.0')).err).toMatch(
+      /there is 'edge-os': did you mean that.*--new-image/s,
+    )
+    expect((await publish('egde-os/1.0.0', '--new-image')).code).toBe(0)
+    expect((await publish('other/1.0.0')).code).toBe(0)
+    // A family, by its numbers.
+    expect((await publish('debian-12/1.0.0')).code).toBe(0)
+    expect((await publish('debian-13/1.0.0')).code).toBe(0)
+  })
+  test('of a floor, a key or a root that cannot be names the option that said it', async () => {
+    const path = await layout('os', 'one')
+    const publish = (...more: string[]) => here('image', 'publish', path, '--as', 'edge-os/1.0.0', ...more)
+    const wrong = join(site.data, 'README.md')
+    await writeFile(wrong, '# Not this\n', { mode: 0o644 })
+    const floor = await publish('--floor', '99')
+    expect(floor.err).toMatch(/The floor 99 \(--floor\) is above 1, the release counter of edge-os\/1\.0\.0/)
+    const key = await publish('--key', wrong)
+    expect(key.err).toContain('README.md (--key) is not the targets key')
+    expect(key.err).not.toMatch(/chmod|backup|"level"/)
+    const root = await publish('--root', wrong)
+    expect(root.err).toMatch(/README\.md \(--root\) is no root\.json to trust.*1\.root\.json/s)
   })
   test('of a folder that is none names the folder', async () => {
     expect((await here('image', 'publish', './nowhere', '--as', 'edge-os/1.0.0')).err).toContain(
@@ -370,7 +407,7 @@ describe('publishing for machines with Secure Boot', () => {
     const ours = await secureBootKey(site.data, 'ours')
     const theirs = await secureBootKey(site.data, 'theirs')
     const [kernel, signed] = [join(site.data, 'vmlinuz'), join(site.data, 'vmlinuz.signed')]
-    await writeFile(kernel, smallPe())
+    await writeFile(kernel, asKernel(smallPe()))
     const sign = (by: SecureBootKey) =>
       here('image', 'sign', kernel, '--sign', by.key, '--cert', by.certificate, '--out', signed)
     const publish = async (bytes: Buffer) =>
@@ -385,7 +422,7 @@ describe('publishing for machines with Secure Boot', () => {
         '--json',
       )
 
-    for (const bytes of [smallPe(), Buffer.alloc(1000)]) {
+    for (const bytes of [asKernel(smallPe()), asKernel(Buffer.alloc(1000))]) {
       const refused = await publish(bytes)
       expect([refused.code === 0, refused.err]).toEqual([false, expect.stringContaining('kexec-locked-down')])
     }

@@ -10,6 +10,7 @@ import type { ImagesView } from '../../src/http/admin-images.ts'
 import { digestOf } from '../../src/oci/source.ts'
 import { CountingProxy, DockerRegistry, run } from '../interop/docker-registry.ts'
 import { aMachine, createAgentClient, fetchVerified, planOf } from '../support/agent-client.ts'
+import { asKernel } from '../support/kernel-bytes.ts'
 import { muster, type ServerProcess, startMuster, startServerProcess } from '../support/muster-process.ts'
 import { tinyImage, writeTinyLayout } from '../support/server.ts'
 import { skipReason, tool } from '../support/tools.ts'
@@ -20,7 +21,7 @@ const without = (...names: string[]) => {
   return missing === undefined ? '' : ` (skipped: ${skipReason(missing)})`
 }
 
-const kernel = randomBytes(3_000_000)
+const kernel = asKernel(randomBytes(3_000_000))
 const initrd = randomBytes(9_000_000)
 let folder: string
 let registry: DockerRegistry

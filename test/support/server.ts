@@ -11,6 +11,7 @@ import { mediaTypes } from '../../src/oci/manifest.ts'
 import { digestOf } from '../../src/oci/source.ts'
 import type { Arch } from '../../src/protocol/identifiers.ts'
 import { type Running, serve } from '../../src/serve.ts'
+import { asKernel } from './kernel-bytes.ts'
 
 /** Settings of a server that prepares nothing, listens on loopback alone and is reached there. */
 export const smallServer: Readonly<Record<string, string>> = {
@@ -72,7 +73,7 @@ export type TinyImage = { kernel: Buffer; initrd: Buffer; manifestBytes: Buffer 
 export function tinyImage(content: string, options: { arch?: Arch; bytes?: number } = {}): TinyImage {
   const { arch = 'amd64', bytes = 2000 } = options
   const fill = (what: string) => Buffer.alloc(bytes, `${what} ${content} ${arch} `)
-  const [kernel, initrd] = [fill('kernel'), fill('initrd')]
+  const [kernel, initrd] = [asKernel(fill('kernel'), arch), fill('initrd')]
   const layer = (mediaType: string, blob: Buffer) => ({
     mediaType,
     digest: digestOf(blob),
