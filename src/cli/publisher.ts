@@ -1,10 +1,11 @@
 /** Who signs, and over what: the targets key, the root that is trusted, and the server that is not. For every command that changes releases. */
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { MusterError } from '../errors.ts'
+import { errorCodeOf, MusterError } from '../errors.ts'
 import type { Status } from '../http/admin-status.ts'
 import { publishedUpstream } from '../releases/following.ts'
 import type { ServerAccess } from '../releases/publish-there.ts'
+import { checkTrustedRoot } from '../releases/trusted-root.ts'
 import { periodsOf } from '../signing/expiry.ts'
 import { keyFileOf, loadKeyFile, type Signer } from '../signing/keys.ts'
 import { wholeNumber } from './arguments.ts'
@@ -29,7 +30,7 @@ export function addPublisherOptions(command: Command): Command {
 
 /**
  * `remember`: to be told the targets version that was signed, once the server took it.
- * @throws MusterError key-not-found, key-invalid, repository-not-found
+ * @throws MusterError key-not-found, key-invalid, repository-not-found, and metadata-* for a root that is none
  */
 export async function openPublisher(
   context: Context,
@@ -41,12 +42,12 @@ export async function openPublisher(
   const data = resolve(config.data)
   await refuseFollower(context, repository)
   const keyFile = options.key ?? keyFileOf(join(data, 'keys', repository), 'targets')
-  const signer = await loadSigner(context, keyFile)
+  const signer = await loadSigner(context, keyFile, options.key !== undefined)
   const root = options.root ?? join(data, 'tuf', repository, 'metadata/1.root.json')
   return {
     server: createRemoteServer(context.api(), repository),
     repository,
-    trustedRoot: readRoot(root),
+    trustedRoot: readRoot(root, { repository, nowMs: world.now(), crypto: world.crypto }),
     signer,
     leastTargetsVersion: Math.max(options.targetsAtLeast ?? 0, lastTargetsVersion(keyFile, repository)),
     periods: periodsOf(config.releases.expiry),
@@ -67,8 +68,21 @@ async function refuseFollower(context: Context, repository: string): Promise<voi
   if (upstream !== undefined) throw publishedUpstream(repository, upstream)
 }
 
-async function loadSigner(context: Context, path: string): Promise<Signer> {
-  const signer = await loadKeyFile(path, context.world.log(context.loaded().config.log))
+async function loadSigner(context: Context, path: string, isGiven: boolean): Promise<Signer> {
+  const warn = (_: object, message = '') => context.output().note(`note: ${message}\n`)
+  let signer: Signer | undefined
+  try {
+    signer = await loadKeyFile(path, { warn })
+  } catch (cause) {
+    // What keeps it from being read is said already.
+    const isRead = ((cause as Error).cause as NodeJS.ErrnoException | undefined)?.syscall === undefined
+    if (!isGiven || !isRead || errorCodeOf(cause) !== 'key-invalid') throw cause
+    throw new MusterError(
+      'key-invalid',
+      `${path} (--key) is not the targets key: it has to be an Ed25519 private key in PEM that can be read, such as keys/<repository>/targets.pem of a data folder.`,
+      { cause, details: { path } },
+    )
+  }
   if (signer !== undefined) return signer
   throw new MusterError(
     'key-not-found',
@@ -77,11 +91,22 @@ async function loadSigner(context: Context, path: string): Promise<Signer> {
   )
 }
 
-function readRoot(path: string): Uint8Array {
-  return readGiven(path, {
+function readRoot(path: string, options: Parameters<typeof checkTrustedRoot>[1]): Uint8Array {
+  const bytes = readGiven(path, {
     by: '--root',
     what: "The repository's root.json",
     code: 'repository-not-found',
     wayOut: 'Give it with --root: without it a server that was taken over could have you sign what it likes.',
   })
+  try {
+    checkTrustedRoot(bytes, options)
+  } catch (cause) {
+    if (!(cause instanceof MusterError)) throw cause
+    throw new MusterError(
+      cause.code,
+      `${path} (--root) is no root.json to trust. Give the repository's: on the server's machine it is tuf/${options.repository}/metadata/1.root.json in the data folder. (${cause.message})`,
+      { cause, details: { path } },
+    )
+  }
+  return bytes
 }

@@ -52,7 +52,7 @@ export type Additions = {
  *
  * `image` is what the catalog has under that name; a version that is there with the same manifests keeps its entries, so
  * publishing again changes nothing.
- * @throws MusterError `release-exists` when the version is there with other manifests
+ * @throws MusterError `release-exists` when the version is there with other manifests, `channel-invalid` for a floor that cannot be
  */
 export function describeRelease(
   release: NewRelease,
@@ -92,6 +92,7 @@ export function describeRelease(
         ]
   if (channel === undefined) return { targets, document: undefined, notices }
   const now = image?.channels.find((one) => one.channel === channel.channel)
+  checkFloorWish(release, releaseCounter, channel, now?.minReleaseCounter ?? 0)
   if (now !== undefined && now.releaseCounter > releaseCounter) {
     // Publishing an old version once more must not take a fleet back; that is asked for in so many words.
     notices.push(`Channel ${channel.channel} stays at ${now.version}, which is newer than ${version}.`)
@@ -100,6 +101,24 @@ export function describeRelease(
   const named = describeChannel({ ...channel, version, releaseCounter, manifests }, image)
   notices.push(...named.notices)
   return { targets: { ...targets, ...named.targets }, document: named.document, notices }
+}
+
+/** As its readers would refuse the channel (`readChannel`, `checkChannels`), in the words of who asks for it. */
+function checkFloorWish(
+  { image, version }: Pick<NewRelease, 'image' | 'version'>,
+  releaseCounter: number,
+  { channel, floor }: ChannelChange,
+  before: number,
+): void {
+  if (floor === undefined || (floor <= releaseCounter && floor >= before)) return
+  const release = `${image}/${version}`
+  const why =
+    floor > releaseCounter
+      ? `is above ${releaseCounter}, the release counter of ${release}: it would not boot itself. Give at most ${releaseCounter}; 'muster images' lists the counters`
+      : `is below ${before}, the floor of channel ${channel} now, and a floor only rises. Leave --floor out to keep it`
+  throw new MusterError('channel-invalid', `The floor ${floor} (--floor) ${why}.`, {
+    details: { floor, releaseCounter, before },
+  })
 }
 
 /** The target entry of a channel, unless it says all of that already. */

@@ -96,17 +96,12 @@ export async function writeKeyFile(path: string, privateKey: KeyObject): Promise
  *
  * @throws MusterError `key-invalid` when the file cannot be read, or is not an Ed25519 private key in PEM.
  */
-export async function loadKeyFile(path: string, log: Log): Promise<Signer | undefined> {
+export async function loadKeyFile(path: string, log: Pick<Log, 'warn'>): Promise<Signer | undefined> {
   let pem: string
+  let mode: number
   try {
     pem = await readFile(path, 'utf8')
-    const { mode } = await stat(path)
-    if ((mode & 0o077) !== 0) {
-      log.warn(
-        { path, mode: (mode & 0o777).toString(8) },
-        `Others may read the key ${path}; run: chmod 600 ${path}`,
-      )
-    }
+    mode = (await stat(path)).mode
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     if (code === 'ENOENT') return undefined
@@ -119,7 +114,15 @@ export async function loadKeyFile(path: string, log: Log): Promise<Signer | unde
       },
     )
   }
-  return createSigner(parsePrivateKey(pem, path))
+  const signer = createSigner(parsePrivateKey(pem, path))
+  // Of a file that is no key it would be an odd thing to say.
+  if ((mode & 0o077) !== 0) {
+    log.warn(
+      { path, mode: (mode & 0o777).toString(8) },
+      `Others may read the key ${path}; run: chmod 600 ${path}`,
+    )
+  }
+  return signer
 }
 
 function parsePrivateKey(pem: string, path: string): KeyObject {
@@ -127,7 +130,7 @@ function parsePrivateKey(pem: string, path: string): KeyObject {
   try {
     key = createPrivateKey(pem)
   } catch (cause) {
-    const sentence = `The file ${path} is not a private key in PKCS#8 PEM; restore it from your backup of the keys folder.`
+    const sentence = `The file ${path} is not a private key in PKCS#8 PEM; in a keys folder, restore it from your backup.`
     throw new MusterError('key-invalid', sentence, { cause, details: { path } })
   }
   if (key.asymmetricKeyType !== 'ed25519') {
